@@ -1,0 +1,1 @@
+"""The `mindgeex` command: parse, call, print; no logic."""

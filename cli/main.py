@@ -1,0 +1,79 @@
+"""The `mindgeex` command: finds the subcommand, imports its module only then, and prints user errors in one line.
+
+Each subcommand is a function whose typed arguments and docstring are its options and its help text.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from mindgeex.common.errors import UserError, did_you_mean
+
+# google.protobuf's C++ implementation, if loaded before mindspore, makes `import mindspore` abort.
+os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+# MindSpore announces on every start that it runs without an accelerator; errors still show.
+os.environ.setdefault("GLOG_v", "3")
+
+COMMANDS = {
+    "data build": ("data", "build", "raw code to MindRecord shards and a manifest"),
+    "tokenizer train": ("tokenizer", "train", "a byte-level BPE with CodeGeeX's whitespace tokens"),
+    "train": ("train", "train", "train a model from a recipe; --resume continues"),
+    "generate": ("generate", "generate", "continue a prompt with a checkpoint"),
+    "eval run": ("eval", "run", "score a checkpoint, or check canonical solutions, in a sandbox"),
+    "hccl make": ("hccl", "make", "a rank table from a list of servers"),
+    "hccl check": ("hccl", "check", "find mistakes in a rank table"),
+    "quickstart": ("quickstart", "quickstart", "the whole road, once, on this machine's own code"),
+    "doctor": ("doctor", "doctor", "what is here, what is missing for which ability, and the fix"),
+}
+"""What is typed -> module in mindgeex.cli, function, one line of help."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Returns:
+        0 on success, 2 for a mistake the user can fix, or what the subcommand itself returns.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(help_text(""))
+            return 0
+        group = words[0]
+        if group not in COMMANDS and any(name.startswith(group + " ") for name in COMMANDS):
+            if len(words) < 2 or words[1] in ("-h", "--help"):
+                print(help_text(group + " "))
+                return 0
+        name = next((n for n in (" ".join(words[:2]), group) if n in COMMANDS), None)
+        if name is None:
+            typed = " ".join(word for word in words[:2] if not word.startswith("-"))
+            raise UserError(f"unknown command 'mindgeex {typed}'{did_you_mean(typed, COMMANDS)}")
+        return run(name, words[len(name.split()) :])
+    except UserError as error:
+        print(f"mindgeex: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mindgeex: interrupted", file=sys.stderr)
+        return 130
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Imports the module of one subcommand, parses its arguments and calls it."""
+    import tyro
+
+    module, function, _ = COMMANDS[name]
+    command = getattr(importlib.import_module(f"mindgeex.cli.{module}"), function)
+    return tyro.cli(command, prog=f"mindgeex {name}", args=list(arguments)) or 0
+
+
+def help_text(prefix: str) -> str:
+    """The list of commands that begin with `prefix`."""
+    rows = [(name, line) for name, (_, _, line) in COMMANDS.items() if name.startswith(prefix)]
+    width = max(len(name) for name, _ in rows)
+    lines = "\n".join(f"  mindgeex {name:<{width}}  {line}" for name, line in rows)
+    return f"usage: mindgeex {prefix}COMMAND [OPTIONS]\n\n{lines}\n\nmindgeex COMMAND --help explains one command."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Files that are whole or absent: write beside, flush to disk, rename into place.
+
+Covers: a crash or kill -9 at any moment, a full disk, a directory we may not write to.
+Does not cover: two writers of the same path, file systems whose rename is not atomic.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mindgeex.common.errors import UserError
+
+PARTIAL = ".partial"
+"""Suffix of what is still being written; anything that ends so may be deleted."""
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusals to write into a UserError that names the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = _free_bytes(path)
+            raise UserError(
+                f"{path}: the disk is full ({free / 1e6:.0f} MB free): free some space or choose another folder; "
+                "nothing incomplete was published"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(f"{path}: cannot be written ({error.strerror}): choose another folder") from error
+        raise
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; it takes the place of `path` only if the block ends without error.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    with disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            _flush(partial)
+            os.replace(partial, path)
+            _flush(path.parent)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder; it is renamed to `path` (replacing what was there) only if the block ends well.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    with disk_errors(path):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            for file in sorted(partial.rglob("*")):
+                if file.is_file():
+                    _flush(file)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(partial, path)
+            _flush(path.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented UTF-8 JSON, atomically."""
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: the file is missing, or is not JSON (with line and column).
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free_bytes(path: Path) -> int:
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free

@@ -1,0 +1,81 @@
+"""Report pages: one HTML file that carries its own pictures and style, and opens without a network."""
+
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mindgeex.common.files import atomic_file
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; border-bottom: 1px solid #d6dde6; margin-top: 2.2rem; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .8rem; border-bottom: 1px solid #e5eaf0; }
+th { text-align: left; background: #f3f6f9; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+pre { background: #f3f6f9; padding: .8rem; overflow-x: auto; font-size: 13px; } svg { max-width: 100%; height: auto; }
+.warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5rem .8rem; }
+"""
+
+
+@dataclass
+class Section:
+    """A heading and the blocks below it; every room's report is a list of these."""
+
+    title: str
+    blocks: list[str] = field(default_factory=list)
+    """HTML fragments, in order; made by the methods below, which escape what they are given."""
+
+    def text(self, paragraph: str) -> "Section":
+        """Adds a paragraph of plain text."""
+        self.blocks.append(f"<p>{html.escape(paragraph)}</p>")
+        return self
+
+    def warning(self, paragraph: str) -> "Section":
+        """Adds a paragraph that must not be overlooked."""
+        self.blocks.append(f'<p class="warning">{html.escape(paragraph)}</p>')
+        return self
+
+    def code(self, text: str) -> "Section":
+        """Adds preformatted text."""
+        self.blocks.append(f"<pre>{html.escape(text)}</pre>")
+        return self
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> "Section":
+        """Adds a table; numbers are aligned to the right, integers with thousands separators."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+        body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
+        self.blocks.append(f"<table><tr>{head}</tr>{body}</table>")
+        return self
+
+    def details(self, summary: str, text: str) -> "Section":
+        """Adds preformatted text that is folded away below a summary line."""
+        self.blocks.append(
+            f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(text)}</pre></details>"
+        )
+        return self
+
+    def figure(self, figure: Any) -> "Section":
+        """Adds a matplotlib Figure as SVG. Make it with `matplotlib.figure.Figure`, not pyplot: no global state."""
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        self.blocks.append(buffer.getvalue()[buffer.getvalue().index("<svg") :])
+        return self
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Writes the page, atomically."""
+    parts = [f"<h2>{html.escape(section.title)}</h2>\n" + "\n".join(section.blocks) for section in sections]
+    page = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{''.join(parts)}</body></html>\n"
+    )
+    with atomic_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"<td>{html.escape(str(value))}</td>"
+    return f'<td class="number">{value:,}</td>' if isinstance(value, int) else f'<td class="number">{value:.4g}</td>'

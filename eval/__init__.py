@@ -1,0 +1,1 @@
+"""Model or generations to scores."""

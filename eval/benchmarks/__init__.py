@@ -1,0 +1,1 @@
+"""One file a benchmark: problems, prompts, how a completion becomes a program."""

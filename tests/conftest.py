@@ -1,0 +1,20 @@
+"""Settings every test needs, before anything heavy is imported, and where the fixtures of other systems lie."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# google.protobuf's C++ implementation, if loaded before mindspore, makes `import mindspore` abort.
+os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+os.environ.setdefault("GLOG_v", "3")
+
+REFERENCE_DATA = Path(os.environ.get("MINDGEEX_REFERENCE_DATA", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """A folder with fixtures/, benchmarks/ and tokenizers/ computed by the systems we must agree with."""
+    if not (REFERENCE_DATA / "fixtures").is_dir():
+        pytest.skip("no reference data: set MINDGEEX_REFERENCE_DATA to a folder with fixtures/ and benchmarks/")
+    return REFERENCE_DATA

@@ -1,0 +1,1 @@
+"""MindRecord and a model to a checkpoint."""

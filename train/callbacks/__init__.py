@@ -1,0 +1,1 @@
+"""One file a concern of the training run."""
