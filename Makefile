@@ -1,0 +1,29 @@
+# What people type. Everything but clean sets up first; that takes milliseconds once it is done.
+PYTHON := .venv/bin/python
+export PYTHON
+
+.PHONY: help setup quickstart test check clean
+
+help:
+	@echo "make quickstart  set everything up, then the whole road once: data, training, evaluation, report"
+	@echo "make test        set everything up, then run all tests"
+	@echo "make check       style and types: what has to be clean before a commit"
+	@echo "make clean       remove caches and .venv; runs/ stays"
+
+setup:
+	@scripts/setup.sh
+
+quickstart: setup
+	@.venv/bin/mindgeex quickstart
+
+test: setup
+	$(PYTHON) -m pytest
+
+check: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	scripts/types.sh
+
+clean:
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Makes .venv and installs the project and its tools into it, and system packages where we may. Does nothing, within
+# milliseconds, when that is done already; `rm .venv/ready` makes it look again.
+#
+# Covers: Debian and its relatives with apt, as root or with passwordless sudo; elsewhere it says what to install.
+# Does not cover: Ascend drivers and CANN (`mindgeex doctor` says what is missing).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# command, Debian package, what it is for
+TOOLS="
+bwrap   bubblewrap            running generated programs in a sandbox (eval run)
+g++     g++                   evaluating C++
+go      golang-go             evaluating Go
+javac   default-jdk-headless  evaluating Java
+node    nodejs                evaluating JavaScript
+rustc   rustc                 evaluating Rust
+"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+fingerprint() {
+    { pwd; cat constraints.txt pyproject.toml setup.py scripts/setup.sh
+      find common model_zoo data train eval hccl_configs cli -name __init__.py | LC_ALL=C sort; } | sha256sum | cut -c1-64
+}
+
+find_python() {
+    local candidate
+    for candidate in python3.11 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    say "Python 3.11 is needed (constraints.txt is resolved for it) and was not found on PATH: install python3.11 and python3.11-venv"
+    exit 1
+}
+
+# Prints how to become root for one command; fails where we may not.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then echo env; elif sudo -n true 2>/dev/null; then echo sudo -n; else return 1; fi
+}
+
+install_packages() { # package...
+    local root
+    command -v apt-get >/dev/null && root=$(as_root) || return 1
+    say "installing with apt: $*"
+    # shellcheck disable=SC2086  # $root is a command and its options
+    $root apt-get update -qq && $root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# System packages for the evaluation; every one of them is optional, so a refusal is reported and we go on.
+system_packages() {
+    local missing=() command package purpose
+    while read -r command package purpose; do
+        [ -z "$command" ] || command -v "$command" >/dev/null || missing+=("$package")
+    done <<<"$TOOLS"
+    [ ${#missing[@]} -eq 0 ] && return
+    install_packages "${missing[@]}" || say "could not install system packages here; going on without them"
+    while read -r command package purpose; do
+        [ -z "$command" ] || command -v "$command" >/dev/null || say "missing: $package, for $purpose"
+    done <<<"$TOOLS"
+}
+
+# One line that is rewritten on a terminal; elsewhere a line for each package above 20 MB.
+show_pip() {
+    local terminal=0
+    [ -t 2 ] && terminal=1
+    awk -v terminal="$terminal" '
+        /^ *(Collecting|Obtaining|Building|Installing)/ { count += /Collecting/; text = $1 " " $2 }
+        /^ *Downloading/ { text = "Downloading " $2 " " $3 " " $4; sub(/.*\//, "Downloading ", text)
+                           if (!terminal && $4 == "MB)" && substr($3, 2) + 0 > 20) print "setup: " text > "/dev/stderr" }
+        terminal { printf "\r\033[Ksetup: %d packages, %s", count, substr(text, 1, 70) > "/dev/stderr" }
+        END { if (terminal) printf "\r\033[K" > "/dev/stderr" }'
+}
+
+python_packages() {
+    local python
+    python=$(find_python)
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        install_packages python3.11-venv || {
+            say "this Python cannot make virtual environments: install python3.11-venv"
+            exit 1
+        }
+    fi
+    "$python" -m venv .venv
+    say "installing Python packages into .venv: about 4 GB, some minutes the first time (log: .venv/setup.log)"
+    if ! .venv/bin/python -m pip install --progress-bar off --disable-pip-version-check \
+        -c constraints.txt -e '.[dev,mindformers]' 2>&1 | tee .venv/setup.log | show_pip; then
+        grep -E '^(ERROR|error)' .venv/setup.log >&2 || tail -n 20 .venv/setup.log >&2
+        say "pip could not install everything; the whole log is in .venv/setup.log; run again to continue"
+        exit 1
+    fi
+}
+
+wanted=$(fingerprint)
+[ "$(cat .venv/ready 2>/dev/null)" = "$wanted" ] && exit 0
+system_packages
+python_packages
+echo "$wanted" >.venv/ready
+say "done: $(du -sh .venv | cut -f1) in .venv"
