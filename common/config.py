@@ -1,4 +1,4 @@
-"""YAML into frozen dataclasses, strictly: an unknown key or a wrong type is an error that names the file and the key."""
+"""YAML into frozen dataclasses, strictly: an unknown key or a wrong type is an error naming the file and the key."""
 
 import dataclasses
 import types

@@ -25,7 +25,9 @@ class Bar:
         """Adds `units`; `note` is a short text shown behind the bar, such as the loss."""
         self.done += units
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, **({"note": note} if note else {}))
+            self._bar.update(self._task, completed=self.done)
+            if note:
+                self._bar.update(self._task, note=note)
         elif time.monotonic() - self._last >= PLAIN_INTERVAL_S:
             self._last = time.monotonic()
             self._print_line(note)

@@ -1,1 +1,1 @@
-"""Rank tables for HCCL."""
+"""Rank tables: which Ascend device of which server has which rank."""

@@ -1,0 +1,184 @@
+"""Rank tables: what is made has nothing wrong with it, and every kind of mistake is found and named."""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mindgeex.common.errors import UserError
+from mindgeex.hccl_configs.check import check_rank_table, find_problems
+from mindgeex.hccl_configs.hosts import Host, read_hosts
+from mindgeex.hccl_configs.rank_table import make_rank_table, write_rank_table
+
+
+def cluster(num_servers: int, num_devices: int) -> list[Host]:
+    return [
+        Host(
+            f"10.0.{s // 250}.{s % 250 + 1}",
+            {d: f"192.{168 + s // 250}.{100 + d}.{s % 250 + 1}" for d in range(num_devices)},
+        )
+        for s in range(num_servers)
+    ]
+
+
+def test_the_layout_is_the_one_hccl_reads() -> None:
+    assert make_rank_table(cluster(2, 2)).as_tree() == {
+        "version": "1.0",
+        "server_count": "2",
+        "server_list": [
+            {
+                "server_id": "10.0.0.1",
+                "device": [
+                    {"device_id": "0", "device_ip": "192.168.100.1", "rank_id": "0"},
+                    {"device_id": "1", "device_ip": "192.168.101.1", "rank_id": "1"},
+                ],
+            },
+            {
+                "server_id": "10.0.0.2",
+                "device": [
+                    {"device_id": "0", "device_ip": "192.168.100.2", "rank_id": "2"},
+                    {"device_id": "1", "device_ip": "192.168.101.2", "rank_id": "3"},
+                ],
+            },
+        ],
+        "status": "completed",
+    }
+
+
+@given(
+    num_devices=st.integers(1, 16),
+    addresses=st.lists(st.ip_addresses(v=4).map(str), min_size=1, max_size=64, unique=True),
+    names=st.lists(st.text("abcdefgh0123456789.-", min_size=1, max_size=63), min_size=64, max_size=64, unique=True),
+)
+def test_hosts_come_back_from_the_table_made_of_them(
+    tmp_path_factory: pytest.TempPathFactory, num_devices: int, addresses: list[str], names: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("table")
+    groups = [addresses[at : at + num_devices] for at in range(0, len(addresses), num_devices)]
+    groups = [group for group in groups if len(group) == len(groups[0])]
+    lines = [f"{name} {' '.join(group)}" for name, group in zip(names, groups, strict=False)]
+    (folder / "hosts.txt").write_text("\n".join(lines), encoding="utf-8")
+
+    write_rank_table(make_rank_table(read_hosts(folder / "hosts.txt")), folder / "table.json")
+
+    assert check_rank_table(folder / "table.json") == []
+    servers = json.loads((folder / "table.json").read_text())["server_list"]
+    assert [f"{s['server_id']} {' '.join(d['device_ip'] for d in s['device'])}" for s in servers] == lines
+    ranks = [int(device["rank_id"]) for server in servers for device in server["device"]]
+    assert ranks == list(range(len(ranks)))
+
+
+def test_1536_devices_take_less_than_a_second(tmp_path: Path) -> None:
+    start = time.perf_counter()
+    table = make_rank_table(cluster(192, 8))
+    write_rank_table(table, tmp_path / "table.json")
+    assert check_rank_table(tmp_path / "table.json") == []
+    assert time.perf_counter() - start < 1
+    assert table.num_devices == 1536
+
+
+def device(tree: dict[str, Any], server: int, position: int) -> dict[str, Any]:
+    return tree["server_list"][server]["device"][position]
+
+
+MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "unknown version": (lambda t: t.update(version="1.2"), "version is '1.2': only '1.0'"),
+    "version as a number": (lambda t: t.update(version=1.0), "version is 1.0: only '1.0', as text"),
+    "not completed": (lambda t: t.update(status="initializing"), "status is 'initializing'"),
+    "no status": (lambda t: t.pop("status"), "status is None"),
+    "wrong server_count": (
+        lambda t: t.update(server_count="3"),
+        "server_count is '3': server_list has 2, so write '2'",
+    ),
+    "server_count as a number": (lambda t: t.update(server_count=2), "server_count is 2: server_list has 2"),
+    "no servers": (lambda t: t.update(server_list=[]), "server_list is []"),
+    "a server that is no mapping": (
+        lambda t: t"server_list".append("x") or t.update(server_count="3"),
+        "server_list[2] is a str",
+    ),
+    "a server without name": (lambda t: t"server_list"[0].pop("server_id"), "server_list[0]: server_id is None"),
+    "a long name": (lambda t: t"server_list"[0].update(server_id="x" * 64), "give a text of 1 to 63 characters"),
+    "one server twice": (
+        lambda t: t"server_list"[1].update(server_id="10.0.0.1"),
+        "server_list[1]: server_id 10.0.0.1 is already that of server_list[0]",
+    ),
+    "a server without devices": (
+        lambda t: t"server_list"[1].update(device=[]),
+        "server_list[1] (10.0.0.2): device is []: list the server's devices",
+    ),
+    "a device that is no mapping": (
+        lambda t: t"server_list"[1]"device".append(7),
+        "server_list[1] (10.0.0.2) device[2] is a int",
+    ),
+    "duplicate rank": (
+        lambda t: device(t, 1, 1).update(rank_id="2"),
+        "device[1]: rank_id 2 is already that of server_list[1] (10.0.0.2) device[0]",
+    ),
+    "gap in the ranks": (lambda t: device(t, 1, 1).update(rank_id="5"), "rank_id goes up to 5 and skips 3, 4"),
+    "wide gap": (lambda t: device(t, 1, 1).update(rank_id="40"), "skips 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 27 more"),
+    "rank as a number": (lambda t: device(t, 1, 1).update(rank_id=3), "rank_id is 3: give the number as text"),
+    "duplicate address": (
+        lambda t: device(t, 1, 0).update(device_ip="192.168.100.1"),
+        "server_list[1] (10.0.0.2) device[0]: device_ip 192.168.100.1 is already that of server_list[0]",
+    ),
+    "no address": (
+        lambda t: device(t, 0, 1).pop("device_ip"),
+        "server_list[0] (10.0.0.1) device[1] has no device_ip",
+    ),
+    "empty address": (lambda t: device(t, 0, 1).update(device_ip=""), "device[1] has no device_ip"),
+    "not an address": (lambda t: device(t, 0, 1).update(device_ip="1.2.3"), "device_ip '1.2.3' is not an IP address"),
+    "address as a number": (lambda t: device(t, 0, 1).update(device_ip=5), "device_ip 5 is not an IP address"),
+    "wrong order of devices": (
+        lambda t: t"server_list"[0]"device".reverse(),
+        "device[1]: device_id 0 comes after 1: list devices in ascending order",
+    ),
+    "a device twice": (lambda t: device(t, 0, 1).update(device_id="0"), "device_id 0 comes after 0"),
+    "device id is no number": (
+        lambda t: device(t, 0, 1).update(device_id="-1"),
+        "device_id is '-1': give the number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found_named_and_nothing_else_is(name: str) -> None:
+    change, expected = MISTAKES[name]
+    tree = copy.deepcopy(make_rank_table(cluster(2, 2)).as_tree())
+    change(tree)
+    (problem,) = find_problems(tree)
+    assert expected in problem
+
+
+def test_every_mistake_is_listed_not_only_the_first(tmp_path: Path) -> None:
+    tree = make_rank_table(cluster(2, 2)).as_tree()
+    tree["version"], tree["server_count"] = "2.0", "9"
+    device(tree, 0, 0)["device_ip"] = ""
+    device(tree, 1, 1)["rank_id"] = "0"
+    (tmp_path / "table.json").write_text(json.dumps(tree))
+    problems = check_rank_table(tmp_path / "table.json")
+    assert [p.split()[0] for p in problems] == ["version", "server_count", "server_list[0]", "server_list[1]"]
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '{"version": "1.0"}'])
+def test_json_that_is_no_rank_table_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "table.json").write_text(text)
+    assert check_rank_table(tmp_path / "table.json")
+
+
+def test_what_is_not_json_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text('{\n  "version": "1.0",\n  server_count: 2\n}\n')
+    with pytest.raises(UserError, match=r"table\.json, line 3, column 3: not valid JSON"):
+        check_rank_table(tmp_path / "table.json")
+
+
+def test_a_table_with_problems_is_not_written(tmp_path: Path) -> None:
+    hosts = [Host("a", {0: "1.1.1.1"}), Host("b", {0: "1.1.1.1"})]
+    with pytest.raises(UserError, match="device_ip 1.1.1.1 is already that of"):
+        write_rank_table(make_rank_table(hosts), tmp_path / "table.json")
+    assert list(tmp_path.iterdir()) == []
