@@ -99,21 +99,21 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "server_count as a number": (lambda t: t.update(server_count=2), "server_count is 2: server_list has 2"),
     "no servers": (lambda t: t.update(server_list=[]), "server_list is []"),
     "a server that is no mapping": (
-        lambda t: t"server_list".append("x") or t.update(server_count="3"),
+        lambda t: t["server_list"].append("x") or t.update(server_count="3"),
         "server_list[2] is a str",
     ),
-    "a server without name": (lambda t: t"server_list"[0].pop("server_id"), "server_list[0]: server_id is None"),
-    "a long name": (lambda t: t"server_list"[0].update(server_id="x" * 64), "give a text of 1 to 63 characters"),
+    "a server without name": (lambda t: t["server_list"][0].pop("server_id"), "server_list[0]: server_id is None"),
+    "a long name": (lambda t: t["server_list"][0].update(server_id="x" * 64), "give a text of 1 to 63 characters"),
     "one server twice": (
-        lambda t: t"server_list"[1].update(server_id="10.0.0.1"),
+        lambda t: t["server_list"][1].update(server_id="10.0.0.1"),
         "server_list[1]: server_id 10.0.0.1 is already that of server_list[0]",
     ),
     "a server without devices": (
-        lambda t: t"server_list"[1].update(device=[]),
+        lambda t: t["server_list"][1].update(device=[]),
         "server_list[1] (10.0.0.2): device is []: list the server's devices",
     ),
     "a device that is no mapping": (
-        lambda t: t"server_list"[1]"device".append(7),
+        lambda t: t["server_list"][1]["device"].append(7),
         "server_list[1] (10.0.0.2) device[2] is a int",
     ),
     "duplicate rank": (
@@ -135,7 +135,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "not an address": (lambda t: device(t, 0, 1).update(device_ip="1.2.3"), "device_ip '1.2.3' is not an IP address"),
     "address as a number": (lambda t: device(t, 0, 1).update(device_ip=5), "device_ip 5 is not an IP address"),
     "wrong order of devices": (
-        lambda t: t"server_list"[0]"device".reverse(),
+        lambda t: t["server_list"][0]["device"].reverse(),
         "device[1]: device_id 0 comes after 1: list devices in ascending order",
     ),
     "a device twice": (lambda t: device(t, 0, 1).update(device_id="0"), "device_id 0 comes after 0"),
