@@ -47,16 +47,13 @@ def build_config(cls: type[T], tree: dict[str, Any], where: str) -> T:
         UserError: unknown key (with the nearest known one), missing key, wrong type, or a value that the
             dataclass's own `__post_init__` refuses.
     """
-    _check_keys(cls, tree, where, prefix="")
+    tree = _checked(cls, tree, where, prefix="")
     try:
-        # YAML 1.1 reads 1e-3 as text; the casts accept what a person means by a number and by a list.
-        return dacite.from_dict(
-            cls, tree, dacite.Config(strict=True, cast=[tuple, Path], type_hooks={float: _as_float})
-        )
+        return dacite.from_dict(cls, tree, dacite.Config(strict=True, type_hooks={float: _as_float, Path: _as_path}))
     except dacite.MissingValueError as error:
         raise UserError(f"{where}: key '{error.field_path}' is missing: add it") from None
     except dacite.WrongTypeError as error:
-        expected = getattr(error.field_type, "__name__", str(error.field_type))
+        expected = _type_name(error.field_type)
         raise UserError(f"{where}: key '{error.field_path}' is {error.value!r}, expected {expected}") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
@@ -76,33 +73,53 @@ def as_tree(config: Any) -> dict[str, Any]:
 
 
 def _as_float(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text: what a person means by a number is one."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, int):
+    try:
         return float(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    except (TypeError, ValueError):
+        return value
 
 
-def _check_keys(cls: Any, tree: dict[str, Any], where: str, prefix: str) -> None:
+def _as_path(value: Any) -> Any:
+    return Path(value) if isinstance(value, str) else value
+
+
+def _checked(cls: Any, tree: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
+    """The tree with its lists as tuples; refuses unknown keys at any depth, and true and false as numbers."""
     hints = typing.get_type_hints(cls)
     known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    result = {}
     for key, value in tree.items():
         if key not in known:
             hint = did_you_mean(str(key), known).replace("did you mean '", f"did you mean '{prefix}")
             raise UserError(f"unknown key '{prefix}{key}' in {where}{hint}")
-        inner = _dataclass_in(known[key])
-        if inner is not None and isinstance(value, dict):
-            _check_keys(inner, value, where, f"{prefix}{key}.")
+        result[key] = _checked_value(known[key], value, where, f"{prefix}{key}")
+    return result
 
 
-def _dataclass_in(hint: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return hint
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next((arg for arg in typing.get_args(hint) if dataclasses.is_dataclass(arg)), None)
-    return None
+def _checked_value(hint: Any, value: Any, where: str, key: str) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if isinstance(value, bool) and bool not in options and Any not in options:
+        raise UserError(f"{where}: key '{key}' is {value!r}, expected {_type_name(hint)}")
+    for option in options:
+        if dataclasses.is_dataclass(option) and isinstance(value, dict):
+            return _checked(option, value, where, f"{key}.")
+        if typing.get_origin(option) is tuple and value is not None:
+            if not isinstance(value, (list, tuple)):
+                raise UserError(f"{where}: key '{key}' is {value!r}, expected a list: write [{value}]")
+            items = typing.get_args(option)
+            if items[-1] is Ellipsis:
+                items = items[:1] * len(value)
+            if len(items) != len(value):
+                raise UserError(f"{where}: key '{key}' is {value!r}, expected {len(items)} values")
+            return tuple(
+                _checked_value(item_hint, item, where, f"{key}[{at}]")
+                for at, (item_hint, item) in enumerate(zip(items, value, strict=True))
+            )
+    return value
+
+
+def _type_name(hint: Any) -> str:
+    return str(hint) if typing.get_args(hint) else getattr(hint, "__name__", str(hint))

@@ -32,7 +32,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full ({free / 1e6:.0f} MB free): free some space or choose another folder; "
                 "nothing incomplete was published"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise UserError(f"{path}: cannot be written ({error.strerror}): choose another folder") from error
         raise
 
@@ -64,19 +64,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    partial, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + ".replaced" + PARTIAL)
     with disk_errors(path):
         try:
             shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
             partial.mkdir(parents=True)
             yield partial
             for file in sorted(partial.rglob("*")):
                 if file.is_file():
                     _flush(file)
-            if path.exists():
-                shutil.rmtree(path)
+            if path.is_dir():  # moved away first: a folder that is being deleted would look whole
+                os.replace(path, replaced)
             os.replace(partial, path)
             _flush(path.parent)
+            shutil.rmtree(replaced, ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
