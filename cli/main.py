@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(help_text(""))
             return 0
         group = words[0]
-        if group not in COMMANDS and any(name.startswith(group + " ") for name in COMMANDS):
-            if len(words) < 2 or words[1] in ("-h", "--help"):
-                print(help_text(group + " "))
-                return 0
+        is_group = group not in COMMANDS and any(name.startswith(group + " ") for name in COMMANDS)
+        if is_group and (len(words) < 2 or words[1] in ("-h", "--help")):
+            print(help_text(group + " "))
+            return 0
         name = next((n for n in (" ".join(words[:2]), group) if n in COMMANDS), None)
         if name is None:
             typed = " ".join(word for word in words[:2] if not word.startswith("-"))
