@@ -1,0 +1,35 @@
+"""`mindgeex doctor`: one table, quickly, and an exit code that a script can use."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from tests.cli.test_main import MINDGEEX
+
+
+def doctor(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [MINDGEEX, "doctor"], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+def test_the_table_comes_within_seconds_and_the_exit_code_follows_it(tmp_path: Path) -> None:
+    start = time.monotonic()
+    ran = doctor(tmp_path)
+    assert time.monotonic() - start < 10  # 5 on a machine that does nothing else
+    assert ran.stderr == ""
+    for row in ("mindspore", "tokenizers", "bubblewrap", "g++", "go", "javac", "node", "rustc", "lzma", "CANN"):
+        assert f" {row} " in ran.stdout
+    assert ran.returncode == (1 if " missing " in ran.stdout else 0)
+    assert ("can run here" in ran.stdout) == (ran.returncode == 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mindspore_that_crashes_is_a_row_of_the_table(tmp_path: Path) -> None:
+    (tmp_path / "mindspore").mkdir()
+    (tmp_path / "mindspore/__init__.py").write_text("import os\nos.abort()\n")
+    ran = doctor(tmp_path, PYTHONPATH=str(tmp_path))
+    assert ran.returncode == 1 and ran.stderr == ""
+    assert "ended by signal 6" in ran.stdout
+    assert "The main job cannot run here; first fix: mindspore, mindspore's binary" in ran.stdout

@@ -1,0 +1,59 @@
+"""The command line itself: help, misspelt commands, and errors without a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mindgeex.cli import main as cli
+
+MINDGEEX = Path(sys.executable).with_name("mindgeex")
+
+
+def mindgeex(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([MINDGEEX, *words], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_lists_every_command(words: tuple[str, ...]) -> None:
+    ran = mindgeex(*words)
+    assert ran.returncode == 0 and ran.stderr == ""
+    for name, (_, _, line) in cli.COMMANDS.items():
+        assert f"mindgeex {name} " in ran.stdout and line in ran.stdout
+
+
+def test_a_group_lists_its_commands_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["hccl"]) == 0
+    printed = capsys.readouterr().out
+    assert "mindgeex hccl make" in printed and "mindgeex hccl check" in printed and "doctor" not in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["docter"], "mindgeex: unknown command 'mindgeex docter'; did you mean 'doctor'?\n"),
+        (["hccl", "chek", "x"], "mindgeex: unknown command 'mindgeex hccl chek'; did you mean 'hccl check'?\n"),
+        (["zzz", "--x"], "mindgeex: unknown command 'mindgeex zzz'; known: data build,"),
+    ],
+)
+def test_a_misspelt_command_is_one_line_and_exit_code_2(words: list[str], message: str) -> None:
+    ran = mindgeex(*words)
+    assert ran.returncode == 2 and ran.stdout == ""
+    assert ran.stderr.startswith(message) and ran.stderr.count("\n") == 1
+
+
+def test_a_users_mistake_has_no_traceback_and_ours_keeps_it(tmp_path: Path) -> None:
+    ran = mindgeex("hccl", "check", tmp_path / "absent.json")
+    assert ran.returncode == 2 and ran.stderr == f"mindgeex: {tmp_path}/absent.json: no such file\n"
+    with pytest.raises(AttributeError):
+        cli.COMMANDS["broken"] = ("hccl", "no_such_function", "")
+        try:
+            cli.main(["broken"])
+        finally:
+            del cli.COMMANDS["broken"]
+
+
+def test_a_misspelt_option_is_refused() -> None:
+    ran = mindgeex("hccl", "make", "--host", "x", "--out", "y")
+    assert ran.returncode == 2 and "--hosts" in ran.stderr and "Traceback" not in ran.stderr
