@@ -1,1 +1,1 @@
-"""Raw code to MindRecord."""
+"""Raw code -> MindRecord: sources, filters, dedup, tokenizer, packing, shards with checksums, and the loader back."""

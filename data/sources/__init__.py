@@ -1,1 +1,58 @@
-"""One file a source: each yields Documents lazily."""
+"""Where documents come from: one file a kind, each a Source; `open_source` finds it from `kind:ARG`."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from mindgeex.common.errors import UserError, did_you_mean
+from mindgeex.data.document import Document, Drop
+
+KINDS = {"local": ("mindgeex.data.sources.local", "LocalSource")}
+"""Word before the colon -> module and class; the class is made from (ARG, languages)."""
+
+
+class Part(Protocol):
+    """A piece of a source that one worker reads at a time; it travels to the worker, so it can be pickled."""
+
+    @property
+    def num_bytes(self) -> int:
+        """How much there is to read, in bytes; used for progress and for sampling."""
+
+
+class Source(Protocol):
+    """Lists its parts in an order that depends on its content alone, and reads each into documents."""
+
+    def parts(self) -> Iterator[Any]:
+        """The parts, in order, each a Part.
+
+        Raises:
+            UserError: the source is missing or cannot be read.
+        """
+
+    def read(self, part: Any, wanted: Callable[[str, str], bool]) -> Iterator[Document | Drop]:
+        """The files of one part, in order.
+
+        Args:
+            part: one of `parts()`.
+            wanted: called with repository and path before a file is read; false drops it as `not_sampled`.
+        """
+
+
+def open_source(spec: str, languages: frozenset[str]) -> Source:
+    """The source behind `kind:ARG`, such as `local:/usr/include`.
+
+    Args:
+        spec: what the user typed.
+        languages: canonical keys; files in other languages are passed over.
+
+    Raises:
+        UserError: there is no such kind, or nothing behind the colon.
+    """
+    kind, colon, argument = spec.partition(":")
+    if kind not in KINDS:
+        raise UserError(f"--source {spec}: unknown kind {kind!r}{did_you_mean(kind, KINDS)}; write local:PATH")
+    if not colon or not argument:
+        raise UserError(f"--source {spec}: nothing behind the colon; write {kind}:PATH")
+    module, name = KINDS[kind]
+    source: Source = getattr(importlib.import_module(module), name)(argument, languages)
+    return source

@@ -1,0 +1,43 @@
+"""`mindgeex tokenizer train`: a byte-level BPE on a corpus's documents."""
+
+from pathlib import Path
+
+
+def train(data: Path, out: Path, vocab_size: int = 4096) -> None:
+    """Train a byte-level BPE with CodeGeeX's whitespace tokens on the train split of a corpus.
+
+    Use it for another corpus with `mindgeex data build --tokenizer OUT`.
+
+    Args:
+        data: Folder of a corpus made by `mindgeex data build`.
+        out: Folder for vocab.json, merges.txt and added_tokens.json.
+        vocab_size: All tokens, the special ones included.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from mindgeex.common.errors import UserError
+    from mindgeex.common.progress import progress
+    from mindgeex.data.mindrecord import Corpus
+    from mindgeex.data.pipeline import tagged
+    from mindgeex.data.tokenizer import train_tokenizer
+
+    if out.exists() and not (out / "vocab.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there and is not a tokenizer: choose another folder for --out")
+    corpus = Corpus.open(data)
+    with progress("read, documents", corpus.manifest["splits"]["train"]["documents"]) as bar:
+
+        def texts():  # type: ignore[no-untyped-def]
+            for document in corpus.documents("train"):
+                yield tagged(document)
+                bar.advance()
+
+        tokenizer = train_tokenizer(texts(), vocab_size, out)
+    table = Table("what", "value", show_header=False)
+    table.add_row("folder", str(out))
+    table.add_row(
+        "tokens", f"{tokenizer.vocab_size:,}" + ("" if tokenizer.vocab_size == vocab_size else " (no more pairs)")
+    )
+    table.add_row("EOD", str(tokenizer.eod_id))
+    table.add_row("SHA-256", tokenizer.fingerprint)
+    Console().print(table)
