@@ -1,0 +1,96 @@
+"""CodeGeeX: pre-LN transformer blocks, a final layer norm, the top query layer, and a head tied to the embedding.
+
+The top query layer is a block whose queries come from a learned table of positions: it asks, at position p, for
+the token that stands at p + 1. Facts: the CodeGeeX repository, codegeex/torch/codegeex_model.py.
+"""
+
+# Shapes: B batch, S sequence, T queries (S, or 1 when decoding), K keys, H hidden, V vocabulary
+from mindspore import Tensor, nn, ops
+
+from mindgeex.model_zoo.config import ModelConfig
+from mindgeex.model_zoo.layers import (
+    Attention,
+    Dropout,
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    document_mask,
+    document_positions,
+)
+
+
+class Block(nn.Cell):
+    """x + Attention(LN(x)), then + FeedForward(LN(...)); serves as the top query layer, too."""
+
+    def __init__(self, config: ModelConfig, index: int):
+        super().__init__()
+        self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.attention = Attention(config, salt=4 * index)
+        self.attention_dropout = Dropout(config.dropout_rate, salt=4 * index + 1)
+        self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
+
+    def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+        """Self-attention: the queries come from the block's own input."""
+        source_BTH = self.attention_norm(x_BTH)
+        return self.answer(x_BTH, source_BTH, source_BTH, positions_BT, mask_B1TK, seed)
+
+    def ask(self, query_BTH: Tensor, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+        """The top query layer: the queries come from outside and are not normalised."""
+        return self.answer(x_BTH, query_BTH, self.attention_norm(x_BTH), positions_BT, mask_B1TK, seed)
+
+    def answer(
+        self,
+        x_BTH: Tensor,
+        query_BTH: Tensor,
+        source_BTH: Tensor,
+        positions_BT: Tensor,
+        mask_B1TK: Tensor,
+        seed: Tensor,
+    ) -> Tensor:
+        """Both residual branches."""
+        attended_BTH = self.attention(query_BTH, source_BTH, positions_BT, mask_B1TK, seed)
+        x_BTH = x_BTH + self.attention_dropout(attended_BTH, seed)
+        fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH))
+        return x_BTH + self.feed_forward_dropout(fed_BTH, seed)
+
+
+class CodeGeeX(nn.Cell):
+    """Token ids to logits of the next token."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        hidden, std = config.hidden_size, config.init_std
+        self.word_embedding = Embedding(config.vocab_size, hidden, std)
+        self.position_embedding = Embedding(config.seq_length, hidden, std)
+        self.embedding_dropout = Dropout(config.dropout_rate, salt=4 * config.num_layers)
+        self.blocks = nn.CellList([Block(config, index) for index in range(config.num_layers - 1)])
+        self.final_norm = LayerNorm(hidden, config.layer_norm_epsilon)
+        self.query_embedding = Embedding(config.seq_length, hidden, std)
+        self.top_query = Block(config, config.num_layers - 1)
+        self.head = ops.MatMul(transpose_b=True)
+
+    def construct(self, ids_BS: Tensor, seed: Tensor) -> Tensor:
+        """Ids [B, S] int32, and the seed of this step's dropout (int32 scalar) -> logits [B, S, V].
+
+        Positions restart, and attention is cut, after every end of document.
+        """
+        positions_BS = document_positions(ids_BS, self.config.eod_id)
+        mask_B1SS = document_mask(ids_BS, self.config.eod_id)
+        return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seed))
+
+    def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+        """Ids, their positions and who may see whom -> what the head reads, [B, T, H]."""
+        x_BTH = self.word_embedding(ids_BT) + self.position_embedding(positions_BT)
+        x_BTH = self.embedding_dropout(x_BTH, seed)
+        for block in self.blocks:
+            x_BTH = block(x_BTH, positions_BT, mask_B1TK, seed)
+        x_BTH = self.final_norm(x_BTH)
+        return self.top_query.ask(self.query_embedding(positions_BT), x_BTH, positions_BT, mask_B1TK, seed)
+
+    def logits(self, x_BTH: Tensor) -> Tensor:
+        """[B, T, H] -> [B, T, V], through the word embedding's own table."""
+        logits_NV = self.head(x_BTH.reshape(-1, self.config.hidden_size), self.word_embedding.weight)
+        return logits_NV.reshape(x_BTH.shape[:-1] + (self.config.vocab_size,))

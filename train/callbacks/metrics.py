@@ -1,0 +1,54 @@
+"""metrics.jsonl: one JSON object a line, in full precision, the record that every plot and comparison reads."""
+
+import json
+from pathlib import Path
+from typing import IO, Any
+
+from mindgeex.common.files import atomic_file, disk_errors
+from mindgeex.train.callbacks.base import Callback, StepRecord
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Metrics(Callback):
+    """Appends a line every `log_steps`, and whenever there is a held-out figure."""
+
+    def __init__(self, run_folder: Path, log_steps: int):
+        self.path, self.log_steps = run_folder / METRICS_FILE, log_steps
+        self.file: IO[str] | None = None
+
+    def begin(self, record: StepRecord) -> None:
+        """Drops the lines of steps that will be done again, then opens the file for appending."""
+        kept = [line for line in read_metrics(self.path) if line["step"] <= record.step]
+        with atomic_file(self.path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self.file = self.path.open("a", encoding="utf-8")
+        if record.values and not any(line["step"] == record.step for line in kept):
+            self._write(record)
+
+    def after_step(self, record: StepRecord) -> None:
+        """Writes the line."""
+        if record.step % self.log_steps == 0 or "heldout_bits_per_byte" in record.values:
+            self._write(record)
+
+    def end(self) -> None:
+        """Closes the file."""
+        if self.file is not None:
+            self.file.close()
+
+    def _write(self, record: StepRecord) -> None:
+        assert self.file is not None
+        with disk_errors(self.path):
+            self.file.write(json.dumps({"step": record.step, **record.values}) + "\n")
+            self.file.flush()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a last line that a crash cut short is left out. No file: no lines."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines

@@ -1,0 +1,109 @@
+"""Checkpoints that are whole or absent: write, verify, publish, keep the newest few.
+
+    RUN/checkpoints/step-00000100/
+        model.yaml, model.safetensors   the model (mindgeex.model_zoo.checkpoints.native)
+        tokenizer/                      the vocabulary it was trained with
+        optimizer.safetensors           both moments of every parameter
+        state.json                      step, and the SHA-256 of every other file; written last
+
+Everything else a resumed run needs is a function of the step: the learning rate, the position in the data, the
+dropout masks. Covers: kill -9 at any moment, a full disk, damaged files. Does not cover: sharded checkpoints.
+"""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mindgeex.common.errors import UserError
+from mindgeex.common.files import PARTIAL, atomic_folder, read_json, sha256_file, write_json
+from mindgeex.common.versions import versions
+from mindgeex.model_zoo.checkpoints.native import load_tensors, save_model, save_tensors
+from mindgeex.model_zoo.config import ModelConfig
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "state.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint holds: the live parameters of a run."""
+
+    model_config: ModelConfig
+    model_parameters: list[Any]
+    """mindspore Parameters of the model."""
+    moments: list[Any]
+    """mindspore Parameters adam_m.* and adam_v.*."""
+    tokenizer_folder: Path
+    step: int = 0
+    """Steps done."""
+
+
+def save(folder: Path, state: TrainState, keep: int) -> Path:
+    """Publishes a checkpoint of `state` under `folder` and deletes all but the newest `keep`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
+    """
+    path = folder / f"step-{state.step:08d}"
+    with atomic_folder(path) as partial:
+        save_model(partial, state.model_config, state.model_parameters)
+        save_tensors(partial / OPTIMIZER_FILE, state.moments)
+        shutil.copytree(state.tokenizer_folder, partial / "tokenizer")
+        files = sorted(file for file in partial.rglob("*") if file.is_file())
+        digests = {str(file.relative_to(partial)): sha256_file(file) for file in files}
+        write_json(partial / STATE_FILE, {"step": state.step, "sha256": digests, "versions": versions()})
+        verify(partial)
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Published checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if not path.name.endswith(PARTIAL))
+
+
+def verify(path: Path) -> int:
+    """Checks every file of a checkpoint against its state.json.
+
+    Returns:
+        The number of steps done.
+
+    Raises:
+        UserError: a file is missing or altered (named).
+    """
+    state = read_json(path / STATE_FILE)
+    for name, digest in state["sha256"].items():
+        file = path / name
+        if not file.is_file():
+            raise UserError(f"{file}: missing from the checkpoint: take an earlier one")
+        if sha256_file(file) != digest:
+            raise UserError(f"{file}: truncated or altered since it was written: take an earlier checkpoint")
+    return int(state["step"])
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that verifies; damaged ones are passed over, and said. None if there is none."""
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            verify(path)
+        except UserError as error:
+            logger.warning("%s; trying the one before", error)
+            continue
+        return path
+    return None
+
+
+def restore(path: Path, state: TrainState) -> None:
+    """Fills `state` from a checkpoint.
+
+    Raises:
+        UserError: the tensors are not those of this run's model.
+    """
+    load_tensors(path / "model.safetensors", state.model_parameters)
+    load_tensors(path / OPTIMIZER_FILE, state.moments)
+    state.step = int(read_json(path / STATE_FILE)["step"])

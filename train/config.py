@@ -1,0 +1,95 @@
+"""A training run as one tree of frozen dataclasses: a recipe (YAML) with overrides, resolved and checked.
+
+RunConfig = model + batch + schedule + optimizer + run
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mindgeex.common.config import build_config, read_yaml
+from mindgeex.common.errors import UserError, did_you_mean
+from mindgeex.model_zoo.config import load_model_config
+from mindgeex.train.optimizer_config import OptimizerConfig
+from mindgeex.train.schedule import ScheduleConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class CadenceConfig:
+    """How often what happens, in steps, and how much is kept."""
+
+    log_steps: int = 1
+    """A line in metrics.jsonl and in TensorBoard."""
+    checkpoint_steps: int = 100
+    keep_checkpoints: int = 2
+    """The newest this many checkpoints stay; older ones are deleted."""
+    evaluate_steps: int = 200
+    """The held-out loss, besides before the first and after the last step."""
+    heldout_rows: int = 64
+    """Rows of the held-out split that are scored; all of them if there are fewer."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_steps", "checkpoint_steps", "keep_checkpoints", "evaluate_steps", "heldout_rows"):
+            if getattr(self, name) < 1:
+                raise UserError(f"cadence.{name} is {getattr(self, name)}: it must be at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes."""
+
+    model: str
+    """A model of the zoo (`codegeex_tiny`), or the path of a YAML file with its sizes."""
+    steps: int
+    """Training steps of the whole run."""
+    batch_size: int
+    """Rows of seq_length + 1 tokens in one step."""
+    schedule: ScheduleConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    cadence: CadenceConfig = field(default_factory=CadenceConfig)
+    seed: int = 42
+    """Of the initial weights, of the order of the rows and of dropout."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        load_model_config(self.model)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A run from a shipped recipe's name or a YAML file's path, with `key.inner=value` overrides applied.
+
+    Raises:
+        UserError: no such recipe, an unknown key (the nearest is suggested), a wrong type, sizes that do not fit.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    if path.parent == RECIPES and not path.is_file():
+        raise UserError(f"no recipe named {name!r}{did_you_mean(name, recipe_names())}")
+    tree = read_yaml(path)
+    for override in overrides:
+        _apply(tree, override)
+    return build_config(RunConfig, tree, f"{path}" + (f" with {' '.join(overrides)}" if overrides else ""))
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"override {override!r} is not of the form key=value, such as schedule.peak=1e-3")
+    *outer, last = key.split(".")
+    for name in outer:
+        inner = tree.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"override {override!r}: '{name}' holds a value, not keys")
+        tree = inner
+    tree[last] = yaml.safe_load(value)

@@ -1,0 +1,71 @@
+"""AdamW with float32 states, over MindSpore's fused kernel.
+
+The kernel, ops.AdamWeightDecay, computes p -= lr * (m / (sqrt(v) + eps) + decay * p) without bias correction. The
+correction (Loshchilov and Hutter 2019, algorithm 2) folds into the three scalars that it takes, exactly:
+with c1 = 1 - beta1^t and c2 = 1 - beta2^t,
+
+    lr' = lr * sqrt(c2) / c1        eps' = eps * sqrt(c2)        decay' = decay * lr / lr'
+
+They are computed here in double precision from the step alone, so a resumed run needs no further state.
+"""
+
+import math
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore.common.initializer import initializer
+
+from mindgeex.train.optimizer_config import OptimizerConfig
+
+
+class AdamW(nn.Cell):
+    """Updates the parameters in place, and owns the two moments of each."""
+
+    def __init__(self, parameters: list[Parameter], config: OptimizerConfig):
+        super().__init__()
+        self.config = config
+        self.parameters = ParameterTuple(parameters)
+        self.m = ParameterTuple([_zeros_like(parameter, "adam_m") for parameter in parameters])
+        self.v = ParameterTuple([_zeros_like(parameter, "adam_v") for parameter in parameters])
+        self.decayed = tuple(float(parameter.ndim > 1) for parameter in parameters)
+        self.update = ops.AdamWeightDecay()
+
+    def scalars(self, learning_rate: float, step: int) -> Tensor:
+        """What `construct` takes, for step 0, 1, ...: [lr', eps', decay'] as float32."""
+        corrected1 = 1.0 - self.config.beta1 ** (step + 1)
+        corrected2 = 1.0 - self.config.beta2 ** (step + 1)
+        scaled = learning_rate * math.sqrt(corrected2) / corrected1
+        decay = self.config.weight_decay * corrected1 / math.sqrt(corrected2)
+        epsilon = self.config.epsilon * math.sqrt(corrected2)
+        return Tensor(np.array([scaled, epsilon, decay], np.float32))
+
+    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor) -> None:
+        """One update. Gradients in the order of the parameters."""
+        beta1, beta2 = self.config.beta1, self.config.beta2
+        for i in range(len(self.parameters)):
+            decay = scalars[2] * self.decayed[i]
+            self.update(
+                self.parameters[i],
+                self.m[i],
+                self.v[i],
+                scalars[0],
+                beta1,
+                beta2,
+                scalars[1],
+                decay,
+                gradients[i],
+            )
+
+
+def global_norm(gradients: tuple[Tensor, ...]) -> Tensor:
+    """The Euclidean norm of all gradients together, a scalar."""
+    squares = ms.Tensor(0.0, ms.float32)
+    for gradient in gradients:
+        squares = squares + ops.square(gradient).sum()
+    return ops.sqrt(squares)
+
+
+def _zeros_like(parameter: Parameter, prefix: str) -> Parameter:
+    zeros = initializer("zeros", parameter.shape, ms.float32)
+    return Parameter(zeros, name=f"{prefix}.{parameter.name}", requires_grad=False)
