@@ -69,7 +69,8 @@ class Dropout(nn.Cell):
 
     The mask is a hash of the value's index, the cell's salt and the step's seed. There is no hidden state, so a
     resumed run and a recomputed block draw the same mask as the first time. The hash is a 32-bit
-    multiply-and-shift mixer of two rounds in wrapping int32 arithmetic.
+    multiply-and-shift mixer of two rounds in wrapping int32 arithmetic; it ends on a multiplication, whose high
+    bits are the well-mixed ones that the comparison reads.
     """
 
     def __init__(self, rate: float, salt: int):
@@ -86,7 +87,7 @@ class Dropout(nn.Cell):
         h = ops.arange(x.size).astype(ms.int32) * 747796405 + (seed * 277803737 + self.salt)
         h = self.xor(h, self.shift(h, 16)) * 569420461
         h = self.xor(h, self.shift(h, 15)) * 1935289751
-        keep = (self.xor(h, self.shift(h, 15)) >= self.threshold).astype(x.dtype).reshape(x.shape)
+        keep = (h >= self.threshold).astype(x.dtype).reshape(x.shape)
         return x * keep * (1.0 / (1.0 - self.rate))
 
 
