@@ -9,6 +9,7 @@ Does not cover: writing with several processes; corpora whose permutation (8 byt
 """
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -219,21 +220,25 @@ class Corpus:
         self, split: Split, order: "_Order", slots: np.ndarray, end: int | None, batch_size: int
     ) -> Iterator[np.ndarray]:
         """Batches of the rows at `slots` of the global order; slots at or behind `end` give rows of EOD."""
+        inside = slots if end is None else slots[slots < end]
+        rows = self._rows(split, order.rows(inside)) if len(inside) else iter(())
+        for _ in range(len(slots) // batch_size):
+            batch = np.full((batch_size, self.seq_length + 1), self.eod_id, np.int32)
+            for place, row in enumerate(itertools.islice(rows, batch_size)):
+                batch[place] = row
+            yield batch
+
+    def _rows(self, split: Split, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """The rows with these numbers, in this order; MindDataset takes at most as many at once as there are rows."""
         import mindspore.dataset as dataset
 
-        inside = slots if end is None else slots[slots < end]
         files = [str(self.folder / shard["file"]) for shard in self._shards(split)]
-        blank = np.full((batch_size, self.seq_length + 1), self.eod_id, np.int32)
-        num_batches = len(slots) // batch_size
-        if len(inside):
-            sampler = dataset.SubsetSampler(order.rows(inside).tolist())
+        total = self.num_rows(split)
+        for start in range(0, len(indices), total):
+            sampler = dataset.SubsetSampler(indices[start : start + total].tolist())
             rows = dataset.MindDataset(files, columns_list=["input_ids"], num_parallel_workers=1, sampler=sampler)
-            rows = rows.batch(batch_size, num_parallel_workers=1)
-            for (batch,) in rows.create_tuple_iterator(num_epochs=1, output_numpy=True):
-                num_batches -= 1
-                yield batch if len(batch) == batch_size else np.concatenate([batch, blank[len(batch) :]])
-        for _ in range(num_batches):
-            yield blank.copy()
+            for (row,) in rows.create_tuple_iterator(num_epochs=1, output_numpy=True):
+                yield row
 
     def _shards(self, split: Split) -> list[dict[str, Any]]:
         return [shard for shard in self.manifest["shards"] if shard["split"] == split]
