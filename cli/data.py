@@ -16,6 +16,7 @@ def build(
     seq_length: int = 256,
     tokenizer: Path | None = None,
     vocab_size: int = 4096,
+    tokenizer_bytes: int = 16_000_000,
     languages: tuple[str, ...] = DEFAULT_LANGUAGES,
     rules: Rules = Rules(),  # noqa: B008 (frozen)
     heldout_share: float = 0.05,
@@ -38,6 +39,7 @@ def build(
         seq_length: Tokens of input a row. CodeGeeX: 2048.
         tokenizer: Folder with vocab.json and merges.txt. Without it, one is trained on the corpus.
         vocab_size: Size of the tokenizer to train.
+        tokenizer_bytes: Train it on about so many bytes.
         languages: Keys of the languages to keep.
         rules: Thresholds of the filters.
         heldout_share: Share of the repositories to hold out.
@@ -50,12 +52,14 @@ def build(
         overwrite: Replace a corpus that is there.
     """
     from mindgeex.data import pipeline
+    from mindgeex.data.config import BuildConfig
 
-    config = pipeline.BuildConfig(
+    config = BuildConfig(
         sources=source,
         seq_length=seq_length,
         tokenizer=None if tokenizer is None else str(tokenizer),
         vocab_size=vocab_size,
+        tokenizer_bytes=tokenizer_bytes,
         languages=languages,
         rules=rules,
         heldout_share=heldout_share,

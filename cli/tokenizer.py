@@ -1,9 +1,10 @@
 """`mindgeex tokenizer train`: a byte-level BPE on a corpus's documents."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def train(data: Path, out: Path, vocab_size: int = 4096) -> None:
+def train(data: Path, out: Path, vocab_size: int = 4096, max_bytes: int = 16_000_000, seed: int = 1) -> None:
     """Train a byte-level BPE with CodeGeeX's whitespace tokens on the train split of a corpus.
 
     Use it for another corpus with `mindgeex data build --tokenizer OUT`.
@@ -12,27 +13,32 @@ def train(data: Path, out: Path, vocab_size: int = 4096) -> None:
         data: Folder of a corpus made by `mindgeex data build`.
         out: Folder for vocab.json, merges.txt and added_tokens.json.
         vocab_size: All tokens, the special ones included.
+        max_bytes: Learn from about so many bytes: a sample of the files by a hash of their names.
+        seed: Of the sample.
     """
     from rich.console import Console
     from rich.table import Table
 
     from mindgeex.common.errors import UserError
     from mindgeex.common.progress import progress
+    from mindgeex.data.document import Document
     from mindgeex.data.mindrecord import Corpus
-    from mindgeex.data.pipeline import tagged
+    from mindgeex.data.pipeline import training_texts
     from mindgeex.data.tokenizer import train_tokenizer
 
     if out.exists() and not (out / "vocab.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there and is not a tokenizer: choose another folder for --out")
     corpus = Corpus.open(data)
-    with progress("read, documents", corpus.manifest["splits"]["train"]["documents"]) as bar:
+    split = corpus.manifest["splits"]["train"]
+    with progress("train the tokenizer, documents", split["documents"]) as bar:
 
-        def texts():  # type: ignore[no-untyped-def]
+        def documents() -> Iterator[Document]:
             for document in corpus.documents("train"):
-                yield tagged(document)
+                yield document
                 bar.advance()
 
-        tokenizer = train_tokenizer(texts(), vocab_size, out)
+        share = max_bytes / max(1, split["bytes"])
+        tokenizer = train_tokenizer(training_texts(documents(), share, seed), vocab_size, out)
     table = Table("what", "value", show_header=False)
     table.add_row("folder", str(out))
     table.add_row(

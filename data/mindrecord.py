@@ -205,7 +205,7 @@ class Corpus:
         if not (batch_size > 0 and 0 <= rank < world and start_row >= 0):
             raise ValueError(f"batch_size={batch_size}, rank={rank}, world={world}, start_row={start_row}")
         step_rows = batch_size * world
-        steps_a_chunk = max(1, CHUNK_ROWS // batch_size)
+        steps_a_chunk = max(1, min(CHUNK_ROWS, total) // batch_size)
         order = _Order(total, seed, shuffle)
         end = None if epochs is None else epochs * total
         position = start_row
@@ -220,25 +220,32 @@ class Corpus:
         self, split: Split, order: "_Order", slots: np.ndarray, end: int | None, batch_size: int
     ) -> Iterator[np.ndarray]:
         """Batches of the rows at `slots` of the global order; slots at or behind `end` give rows of EOD."""
-        inside = slots if end is None else slots[slots < end]
-        rows = self._rows(split, order.rows(inside)) if len(inside) else iter(())
-        for _ in range(len(slots) // batch_size):
-            batch = np.full((batch_size, self.seq_length + 1), self.eod_id, np.int32)
-            for place, row in enumerate(itertools.islice(rows, batch_size)):
-                batch[place] = row
-            yield batch
+        rows = order.rows(slots if end is None else slots[slots < end])
+        blank = np.full((batch_size, self.seq_length + 1), self.eod_id, np.int32)
+        num_batches = len(slots) // batch_size
+        for batch in self._read_rows(split, rows, batch_size):
+            num_batches -= 1
+            yield batch if len(batch) == batch_size else np.concatenate([batch, blank[len(batch) :]])
+        for _ in range(num_batches):
+            yield blank.copy()
 
-    def _rows(self, split: Split, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """The rows with these numbers, in this order; MindDataset takes at most as many at once as there are rows."""
+    def _read_rows(self, split: Split, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         import mindspore.dataset as dataset
 
         files = [str(self.folder / shard["file"]) for shard in self._shards(split)]
         total = self.num_rows(split)
-        for start in range(0, len(indices), total):
-            sampler = dataset.SubsetSampler(indices[start : start + total].tolist())
-            rows = dataset.MindDataset(files, columns_list=["input_ids"], num_parallel_workers=1, sampler=sampler)
-            for (row,) in rows.create_tuple_iterator(num_epochs=1, output_numpy=True):
-                yield row
+        batches = []
+        for start in range(0, len(rows), total):  # MindDataset takes no more indices than there are rows
+            sampler = dataset.SubsetSampler(rows[start : start + total].tolist())
+            data = dataset.MindDataset(files, columns_list=["input_ids"], num_parallel_workers=1, sampler=sampler)
+            data = data.batch(min(batch_size, total), num_parallel_workers=1)
+            for (batch,) in data.create_tuple_iterator(num_epochs=1, output_numpy=True):
+                if batch_size <= total:
+                    yield batch
+                else:
+                    batches.append(batch)
+        if batches:
+            yield np.concatenate(batches)
 
     def _shards(self, split: Split) -> list[dict[str, Any]]:
         return [shard for shard in self.manifest["shards"] if shard["split"] == split]

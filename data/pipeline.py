@@ -12,21 +12,21 @@ import functools
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from mindgeex.common.config import as_tree
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import atomic_folder, disk_errors, write_json
 from mindgeex.common.progress import progress
 from mindgeex.common.versions import versions
+from mindgeex.data.config import BuildConfig
 from mindgeex.data.dedup import Seen, digest
 from mindgeex.data.document import Document, DocumentShards, Drop, file_entry, read_shard
 from mindgeex.data.filters import Rules, first_reason
-from mindgeex.data.languages import DEFAULT_LANGUAGES, canonical, language_tag
+from mindgeex.data.languages import canonical, language_tag
 from mindgeex.data.mindrecord import FORMAT, Corpus, write_shards
 from mindgeex.data.packing import packed, windows
 from mindgeex.data.sources import Source, open_source
@@ -36,70 +36,6 @@ from mindgeex.data.workers import ordered_map
 
 EXAMPLES = 3
 """Paths the manifest names for each reason to drop."""
-
-
-@dataclass(frozen=True)
-class BuildConfig:
-    """All that decides a corpus, and the number of workers, which does not."""
-
-    sources: tuple[str, ...]
-    """`kind:ARG` each, such as `local:/usr/include`; earlier sources win over later duplicates."""
-
-    seq_length: int = 256
-    """Tokens of input a row; a row has one more. CodeGeeX: 2048."""
-
-    tokenizer: str | None = None
-    """Folder with vocab.json and merges.txt; without one, a tokenizer is trained on the train split."""
-
-    vocab_size: int = 4096
-    """Of the tokenizer to train, with all special tokens."""
-
-    languages: tuple[str, ...] = DEFAULT_LANGUAGES
-    """Files in other languages are passed over."""
-
-    rules: Rules = field(default_factory=Rules)
-    """Thresholds of the filters; the defaults are CodeGeeX's."""
-
-    heldout_share: float = 0.05
-    """Share of the repositories that are held out, 0 to below 1."""
-
-    packing: Literal["packed", "windows"] = "packed"
-    """`packed`: documents one behind the other; `windows`: one a row, padded, as CodeGeeX was trained."""
-
-    window_stride: int = 200
-    """Tokens from one window to the next; 200 as published."""
-
-    max_bytes: int | None = None
-    """Read about so many bytes: a sample of the files by a hash of repository and path. None reads all."""
-
-    seed: int = 1
-    """Of the split and the sample."""
-
-    workers: int = 1
-    """Processes that read, filter and tokenize. The corpus does not depend on it."""
-
-    rows_per_shard: int = 1 << 16
-    """Rows in every MindRecord shard but the last of a split."""
-
-    document_shard_bytes: int = 4 << 20
-    """Bytes of JSON, before compression, in a shard of documents."""
-
-    def __post_init__(self) -> None:
-        for name in ("seq_length", "window_stride", "workers", "rows_per_shard", "document_shard_bytes"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: must be at least 1")
-        if not 0 <= self.heldout_share < 1:
-            raise UserError(f"heldout_share={self.heldout_share}: must be at least 0 and below 1")
-        if self.max_bytes is not None and self.max_bytes < 1:
-            raise UserError(f"max_bytes={self.max_bytes}: must be at least 1; leave it out to read all")
-        if not self.sources:
-            raise UserError("no source: give at least one --source local:PATH")
-
-    def identity(self) -> dict[str, Any]:
-        """The configuration as the manifest keeps it: all but `workers`."""
-        tree = as_tree(self)
-        del tree["workers"]
-        return tree
 
 
 @dataclass(frozen=True)
@@ -205,6 +141,18 @@ def tagged(document: Document) -> str:
     return f"{language_tag(document.language)}\n{document.text}"
 
 
+def training_texts(documents: Iterable[Document], share: float, seed: int) -> Iterator[str]:
+    """The texts a tokenizer learns from: about `share` of the documents, chosen by a hash of their names.
+
+    One document is always chosen.
+    """
+    chosen = False
+    for document in documents:
+        if not chosen or unit_hash(seed, "tokenizer", document.repo, document.path) < share:
+            chosen = True
+            yield tagged(document)
+
+
 class _Build:
     """One run; a method a stage, each leaving what the next needs."""
 
@@ -215,6 +163,8 @@ class _Build:
         self.dropped: collections.Counter[str] = collections.Counter()
         self.examples: dict[str, list[str]] = {}
         self.repositories: set[str] = set()
+        self.heldout: set[str] = set()
+        self.train_bytes = 0
         self.counts: dict[str, dict[str, collections.Counter[str]]] = {"train": {}, "heldout": {}}
 
     def run(self) -> tuple[dict[str, Any], dict[str, float]]:
@@ -276,15 +226,16 @@ class _Build:
 
     def _split(self, kept: Sequence[Path]) -> dict[str, list[Path]]:
         """Shards of kept documents -> shards of either split."""
-        heldout = heldout_repositories(self.repositories, self.config.seed, self.config.heldout_share)
+        self.heldout = heldout_repositories(self.repositories, self.config.seed, self.config.heldout_share)
         size = self.config.document_shard_bytes
         writers = {split: DocumentShards(self.folder / "documents", split, size) for split in self.counts}
         for path in kept:
             for document in read_shard(path):
-                writers["heldout" if document.repo in heldout else "train"].add(document)
+                held = document.repo in self.heldout
+                writers["heldout" if held else "train"].add(document)
+                self.train_bytes += 0 if held else len(document.text)
             path.unlink()
         (self.folder / "kept").rmdir()
-        self.heldout = heldout
         return {split: writer.close() for split, writer in writers.items()}
 
     def _make_tokenizer(self, train: Sequence[Path]) -> Path:
@@ -298,12 +249,13 @@ class _Build:
             return folder
         with progress("train the tokenizer, shards", len(train)) as bar:
 
-            def texts() -> Iterator[str]:
+            def documents() -> Iterator[Document]:
                 for path in train:
-                    yield from map(tagged, read_shard(path))
+                    yield from read_shard(path)
                     bar.advance()
 
-            train_tokenizer(texts(), self.config.vocab_size, folder)
+            share = self.config.tokenizer_bytes / max(1, self.train_bytes)
+            train_tokenizer(training_texts(documents(), share, self.config.seed), self.config.vocab_size, folder)
         return folder
 
     def _write_rows(self, documents: dict[str, list[Path]], tokenizer: Path) -> list[dict[str, Any]]:
