@@ -1,6 +1,7 @@
 """`mindgeex doctor`: a table of what is here and what is missing for which ability."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -11,21 +12,33 @@ def doctor() -> int:
     """
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    from mindgeex.common.doctor import examine
+    from mindgeex.common.doctor import Tool, examine
+    from mindgeex.eval.languages import LANGUAGES
+    from mindgeex.eval.languages.language import Language
+    from mindgeex.eval.sandbox import Sandbox
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    findings = examine(Path.cwd(), os.environ)
+
+    def version_of(language: Language) -> Callable[[], str]:
+        return lambda: language.toolchain().version
+
+    tools = [Tool("evaluate", "bubblewrap", lambda: Sandbox().description, required=True)]
+    for language in LANGUAGES.values():
+        what = ", ".join(command for command, _ in language.tools) or "this Python"
+        tools.append(Tool(f"evaluate {language.title}", what, version_of(language), required=language.key == "python"))
+    findings = examine(Path.cwd(), os.environ, tools)
     table = Table("for", "", "what", "found", "fix", box=box.SIMPLE_HEAD)
     previous = ""
     for finding in findings:
         trouble = "[red]missing[/]" if finding.required else "[yellow]no[/]"
         mark = {True: "[green]ok[/]", False: trouble, None: "?"}[finding.ok]
         ability = "" if finding.ability == previous else finding.ability
-        table.add_row(ability, mark, finding.what, finding.found, finding.fix)
+        table.add_row(ability, mark, finding.what, escape(finding.found), escape(finding.fix))
         previous = finding.ability
     console.print(table)
     broken = [finding.what for finding in findings if finding.required and finding.ok is False]

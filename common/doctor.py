@@ -1,12 +1,11 @@
 """What is on this machine and what is missing for which ability, with the fix. Facts only; `cli/doctor.py` prints them.
 
 Covers: the Python packages (imported in child processes, so that one that crashes is reported), the processor mindspore
-was built for, the sandbox, the six languages' toolchains, Ascend's driver and CANN, disk and memory.
+was built for, Ascend's driver and CANN, disk and memory, and whatever tools the rooms name.
 Does not cover: whether NPUs work (ask npu-smi), libraries that single benchmark problems include, the network.
 """
 
 import importlib.util
-import os
 import platform
 import re
 import shutil
@@ -14,12 +13,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from mindgeex.common.errors import UserError
 from mindgeex.common.versions import installed_version
 
 CHILD_TIMEOUT_S = 4.5
@@ -29,15 +29,6 @@ MIN_FREE_GB = 2.0
 REINSTALL = "make setup, or pip install -c constraints.txt -e '.[mindformers]'"
 ASCEND = Path("/usr/local/Ascend")
 """Where the installers of driver and CANN put them unless told otherwise."""
-
-TOOLCHAINS = {
-    "C++": (("g++", "--version"), "apt install g++"),
-    "Go": (("go", "version"), "apt install golang-go"),
-    "Java": (("javac", "-version"), "apt install default-jdk-headless"),
-    "JavaScript": (("node", "--version"), "apt install nodejs"),
-    "Rust": (("rustc", "--version"), "apt install rustc"),
-}
-"""Language -> command that prints the version of what compiles or runs it, and the Debian package that brings it."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +49,32 @@ class Finding:
     """The main job (build data, train, evaluate in Python) cannot run without it."""
 
 
-def examine(folder: Path, environment: Mapping[str, str]) -> list[Finding]:
+@dataclass(frozen=True)
+class Tool:
+    """Something outside Python that a room needs; the room itself says how to find out."""
+
+    ability: str
+    what: str
+    version: Callable[[], str]
+    """What is found, or UserError, whose last part is the remedy."""
+    required: bool = False
+
+    def look(self) -> Finding:
+        """Asks the room."""
+        try:
+            return Finding(self.ability, self.what, True, self.version(), required=self.required)
+        except UserError as error:
+            found, _, fix = str(error).rpartition(": ")
+            return Finding(self.ability, self.what, False, found or fix, fix if found else "", self.required)
+
+
+def examine(folder: Path, environment: Mapping[str, str], tools: Sequence[Tool] = ()) -> list[Finding]:
     """Looks at everything, side by side.
 
     Args:
         folder: where runs will be written; its disk is looked at.
         environment: environment variables, for the child processes and for Ascend's folders.
+        tools: what the rooms need beside Python packages.
 
     Returns:
         Findings in the order of the table.
@@ -75,8 +86,7 @@ def examine(folder: Path, environment: Mapping[str, str]) -> list[Finding]:
         _processor,
         lambda: _imports("tokenizer", "tokenizers, tiktoken", ("tokenizers", "tiktoken", "regex"), environment),
         _xz,
-        lambda: _sandbox(environment),
-        *(lambda language=language: _toolchain(language, environment) for language in TOOLCHAINS),
+        *(tool.look for tool in tools),
         _npus,
         lambda: _driver(ASCEND),
         lambda: _cann(environment, ASCEND),
@@ -175,12 +185,12 @@ def _processor_name(machine: str) -> str:
 
 
 def _imports(ability: str, what: str, modules: tuple[str, ...], environment: Mapping[str, str]) -> Finding:
-    code = f"import {', '.join(modules)}"
-    ok, output = _run((sys.executable, "-c", code), environment)
+    ok, problem = _run_python(f"import {', '.join(modules)}", environment)
     if ok:
         versions = ", ".join(f"{module} {installed_version(module)}" for module in modules)
         return Finding(ability, what, True, versions, required=True)
-    return Finding(ability, what, ok, output, REINSTALL if ok is False else "ask again: a first import is slow", True)
+    fix = REINSTALL if ok is False else "ask again: a first import is slow"
+    return Finding(ability, what, ok, problem, fix, required=True)
 
 
 def _xz() -> Finding:
@@ -190,22 +200,6 @@ def _xz() -> Finding:
         fix = "install this Python anew with liblzma-dev present, or use the system's"
         return Finding("comparison with xz", "lzma", False, "this Python was built without it", fix)
     return Finding("comparison with xz", "lzma", True, "in this Python")
-
-
-def _sandbox(environment: Mapping[str, str]) -> Finding:
-    probe = ("bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true")
-    ok, output = _run(probe, environment)
-    if ok:
-        return Finding("evaluate", "bubblewrap", True, "starts a sandbox", required=True)
-    missing = shutil.which("bwrap", path=environment.get("PATH")) is None
-    fix = "apt install bubblewrap" if missing else "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1"
-    return Finding("evaluate", "bubblewrap", ok, output, fix, required=True)
-
-
-def _toolchain(language: str, environment: Mapping[str, str]) -> Finding:
-    command, fix = TOOLCHAINS[language]
-    ok, output = _run(command, environment)
-    return Finding(f"evaluate {language}", command[0], ok, output, "" if ok else fix)
 
 
 def _npus() -> Finding:
@@ -247,15 +241,12 @@ def ascend_versions() -> dict[str, str]:
     return {}
 
 
-def _run(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple[bool | None, str]:
-    """Whether a command ends well (None: not in time), and the first line it printed, or of an error the last."""
-    path = shutil.which(command[0], path=environment.get("PATH", os.defpath))
-    if path is None:
-        return False, "not found"
+def _run_python(code: str, environment: Mapping[str, str]) -> tuple[bool | None, str]:
+    """Whether a child process runs the code to its end (None: not in time), and if not, why."""
     with tempfile.TemporaryDirectory() as folder:  # some packages write where they are imported
         try:
             child = subprocess.run(
-                [path, *command[1:]],
+                [sys.executable, "-c", code],
                 cwd=folder,
                 env=dict(environment),
                 timeout=CHILD_TIMEOUT_S,
@@ -266,11 +257,9 @@ def _run(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple[bool
                 errors="replace",
             )
         except subprocess.TimeoutExpired:
-            return None, f"no answer within {CHILD_TIMEOUT_S:.0f} s"
-        except OSError as error:
-            return False, f"cannot be started: {error.strerror}"
-    lines = [line.strip() for line in child.stdout.splitlines() if line.strip()]
+            return None, f"no answer within {CHILD_TIMEOUT_S} s"
     if child.returncode == 0:
-        return True, lines[0] if lines else ""
+        return True, ""
     ended = f"ended by signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-    return False, f"{ended}: {lines[-1]}" if lines else ended
+    lines = child.stdout.strip().splitlines()
+    return False, f"{ended}: {lines[-1].strip()}" if lines else ended

@@ -19,7 +19,7 @@ def test_the_table_comes_within_seconds_and_the_exit_code_follows_it(tmp_path: P
     ran = doctor(tmp_path)
     assert time.monotonic() - start < 10  # 5 on a machine that does nothing else
     assert ran.stderr == ""
-    for row in ("mindspore", "tokenizers", "bubblewrap", "g++", "go", "javac", "node", "rustc", "lzma", "CANN"):
+    for row in ("mindspore", "tokenizers, tiktoken", "bubblewrap", "g++", "go", "javac, java", "node", "lzma", "CANN"):
         assert f" {row} " in ran.stdout
     assert ran.returncode == (1 if " missing " in ran.stdout else 0)
     assert ("can run here" in ran.stdout) == (ran.returncode == 0)
@@ -33,3 +33,10 @@ def test_a_mindspore_that_crashes_is_a_row_of_the_table(tmp_path: Path) -> None:
     assert ran.returncode == 1 and ran.stderr == ""
     assert "ended by signal 6" in ran.stdout
     assert "The main job cannot run here; first fix: mindspore, mindspore's binary" in ran.stdout
+
+
+def test_without_any_command_each_ability_is_missing_with_its_package(tmp_path: Path) -> None:
+    ran = doctor(tmp_path, PATH=str(tmp_path))
+    assert ran.returncode == 1 and "The main job cannot run here; first fix: bubblewrap" in ran.stdout
+    for package in ("bubblewrap", "g++", "golang-go", "default-jdk-headless", "nodejs", "rustc"):
+        assert f"apt-get install {package} " in ran.stdout
