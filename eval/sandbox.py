@@ -107,6 +107,11 @@ class Channel:
         """The file descriptor the program writes to; it differs from run to run."""
         return self.write.fileno()
 
+    def close(self) -> None:
+        """Closes a channel that is not used after all."""
+        self.read.close()
+        self.write.close()
+
 
 class Sandbox:
     """The way into bubblewrap; made once, used from many threads."""

@@ -1,0 +1,68 @@
+"""Rows that survive kill -9: one JSON object a line, appended as soon as it is known.
+
+Covers: a process killed in the middle of a line (the torn line is cut off when the file is opened again), two runs
+that write to one file at once (the second is refused).
+Does not cover: a power failure: rows are handed to the operating system, not forced to the disk one by one.
+"""
+
+import fcntl
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from mindgeex.common.errors import UserError
+from mindgeex.common.files import disk_errors
+
+
+class Rows:
+    """An append-only file of JSON objects. Use as a context manager; `append` may be called from several threads."""
+
+    def __init__(self, path: Path):
+        """Opens the file, or makes it, and reads the whole rows that are there.
+
+        Raises:
+            UserError: another process is writing to it, a line in it is damaged, or it cannot be written.
+        """
+        self.path = path
+        self._lock = threading.Lock()
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UserError(f"{path}: another run is writing to it: wait, or choose another folder") from None
+        self.rows = self._read()
+        """What was there when it was opened, and what was appended since."""
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds a row; it is kept even if this process is killed right after."""
+        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        with self._lock, disk_errors(self.path):
+            self._file.write(line)
+            self._file.flush()
+            self.rows.append(row)
+
+    def _read(self) -> list[dict[str, Any]]:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            self._file.truncate(whole)
+        rows = []
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                raise UserError(f"{self.path}, line {number}: damaged: delete the file to start over") from None
+        return rows
+
+    def __enter__(self) -> "Rows":
+        """Nothing: opened already."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Closes the file and lets others write to it."""
+        self._file.close()

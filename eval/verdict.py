@@ -1,0 +1,159 @@
+"""Executes one program and judges it: passed, or why not.
+
+A pass must be proven. Each execution has a secret of its own, and only code behind the last test writes it to a pipe
+that is not standard output. Ending early with exit code 0 (exit, System.exit, process.exit, os._exit, os.Exit,
+process::exit), printing what a passing program prints, or daemonising is therefore no pass.
+
+Limits of the proof: solution and tests share one process, so a program written against this very harness could search
+its own memory or binary for the secret, answer every comparison with "equal" (a Python object whose `__eq__` is always
+true), or replace what the tests call. No sandbox can tell such a program from a correct one; a model trained without
+this harness does not write it by accident. What is called "forbidden" or "memory" among the failures is read from the
+program's own messages and is a help for the reader, not a measurement.
+"""
+
+import re
+import secrets
+from dataclasses import dataclass
+from enum import Enum
+
+from mindgeex.eval.languages.language import COMPILE_LIMITS, Language, Proof, Toolchain
+from mindgeex.eval.sandbox import MIB, Channel, Job, Limits, Result, Sandbox
+
+
+class Verdict(str, Enum):
+    """What a program scored."""
+
+    PASSED = "passed"
+    WRONG = "wrong answer"
+    EXCEPTION = "exception"
+    COMPILE = "compile error"
+    CPU = "CPU time"
+    WALL = "wall time"
+    MEMORY = "memory"
+    OUTPUT = "output"
+    FORBIDDEN = "forbidden"
+    EARLY = "early exit"
+
+
+STOPPED = {"cpu": Verdict.CPU, "wall": Verdict.WALL, "memory": Verdict.MEMORY, "output": Verdict.OUTPUT}
+
+MEMORY_MESSAGES = re.compile(
+    r"^MemoryError|\bbad_alloc\b|OutOfMemoryError|JavaScript heap out of memory|Array buffer allocation failed"
+    r"|runtime: (?:out of memory|cannot allocate)|memory allocation of \d+ bytes failed|virtual memory exhausted",
+    re.MULTILINE,
+)
+FORBIDDEN_MESSAGES = re.compile(
+    r"Read-only file system|Permission denied|Operation not permitted|Network is unreachable|EROFS|EACCES|EPERM"
+    r"|AccessDenied|Resource temporarily unavailable|EAGAIN"
+)
+TELLING = re.compile(r"\b\w*(?:Error|Exception|Assertion|assertion|panic|panicked|FAIL|fatal|terminate)\w*\b")
+OUTPUT_KEPT = 4000
+"""Characters of a program's output that are kept with its verdict."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The judgement of one execution."""
+
+    verdict: Verdict
+    reason: str
+    """One line; empty for a pass."""
+    output: str
+    """The beginning of what compiler or program printed."""
+    cpu_s: float
+    wall_s: float
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The sandbox was told to stop: there is no verdict."""
+
+
+def execute(
+    sandbox: Sandbox, language: Language, toolchain: Toolchain, solution: str, tests: str, limits: Limits
+) -> Outcome:
+    """Compiles and runs one program.
+
+    Args:
+        sandbox: where.
+        language: of the program.
+        toolchain: `language.toolchain()`, asked for once.
+        solution: what the sample is responsible for, with everything in front of it.
+        tests: what comes behind it.
+        limits: for the program; compilers have limits of their own.
+
+    Raises:
+        Interrupted: `sandbox.stop()` was called meanwhile.
+    """
+    channel = Channel()
+    proof = Proof(channel.number, secrets.token_hex(16))
+    sources = {name: text.encode("utf-8", "replace") for name, text in language.prove(solution, tests, proof).items()}
+    files = {**toolchain.files, **sources}
+    cpu_s = wall_s = 0.0
+    if toolchain.compile is not None:
+        made = Channel(COMPILE_LIMITS.files_bytes)
+        script = f"{toolchain.compile} && cat program >/dev/fd/{made.number}"
+        job = Job(("sh", "-c", script), files, toolchain.folders, toolchain.environment, COMPILE_LIMITS)
+        compiled = sandbox.run(job, made)
+        cpu_s, wall_s = compiled.cpu_s, compiled.wall_s
+        if compiled.exit_code != 0:
+            channel.close()
+            return _outcome(Verdict.COMPILE, _compile_reason(compiled), compiled, 0.0, 0.0)
+        files = {"program": compiled.channel}
+    result = sandbox.run(Job(toolchain.run, files, toolchain.folders, toolchain.environment, limits), channel)
+    proven = result.channel == proof.secret.encode()
+    verdict, reason = judge(result, proven, language.failed_test, limits)
+    return _outcome(verdict, reason, result, cpu_s, wall_s)
+
+
+def judge(result: Result, proven: bool, failed_test: str, limits: Limits) -> tuple[Verdict, str]:
+    """Verdict and reason from the facts of a run.
+
+    Args:
+        result: the facts.
+        proven: whether the secret came back.
+        failed_test: what the language prints for a wrong answer.
+        limits: those the program ran under, for the reason's figures.
+    """
+    if result.stopped_by == "interrupt":
+        raise Interrupted
+    if result.stopped_by:
+        used = {
+            "cpu": f"used more than {limits.cpu_s} s of CPU time",
+            "wall": f"had not ended after {limits.wall_s:g} s, with {result.cpu_s:.1f} s of CPU time used",
+            "memory": f"its processes held more than {limits.memory_bytes // MIB} MiB",
+            "output": f"wrote more than {limits.output_bytes // MIB} MiB",
+        }
+        return STOPPED[result.stopped_by], used[result.stopped_by]
+    if result.exit_code == 0:
+        return (Verdict.PASSED, "") if proven else (Verdict.EARLY, "ended before the tests finished, with exit code 0")
+    ended = f"signal {result.signal}" if result.signal else f"exit code {result.exit_code}"
+    line = _telling_line(result.output)
+    reason = f"{line} ({ended})" if line else ended
+    if MEMORY_MESSAGES.search(result.output):
+        return Verdict.MEMORY, f"more than {limits.memory_bytes // MIB} MiB: {reason}"
+    if failed_test in result.output:
+        return Verdict.WRONG, reason
+    if FORBIDDEN_MESSAGES.search(line):
+        return Verdict.FORBIDDEN, reason
+    if not line and not result.signal:
+        return Verdict.EARLY, f"ended before the tests finished, with {ended}"
+    return Verdict.EXCEPTION, reason
+
+
+def _outcome(verdict: Verdict, reason: str, result: Result, cpu_s: float, wall_s: float) -> Outcome:
+    cpu_s, wall_s = round(cpu_s + result.cpu_s, 3), round(wall_s + result.wall_s, 3)
+    return Outcome(verdict, reason[:500], result.output[:OUTPUT_KEPT], cpu_s, wall_s)
+
+
+def _compile_reason(result: Result) -> str:
+    if result.stopped_by == "interrupt":
+        raise Interrupted
+    if result.stopped_by:
+        return f"the compiler passed its limit of {result.stopped_by}"
+    errors = [line for line in result.output.splitlines() if "error" in line]
+    return (errors or result.output.strip().splitlines() or ["the compiler failed without a message"])[0]
+
+
+def _telling_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if TELLING.search(line)), lines[-1] if lines else "")
