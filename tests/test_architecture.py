@@ -132,6 +132,14 @@ def test_every_command_explains_itself_without_loading_mindspore(name: str) -> N
     assert not {"mindspore", "mindformers"} & loaded
 
 
+def test_every_file_of_a_room_is_installed() -> None:
+    suffixes = re.search(r"package_data=.* in \((.*)\)\]", (ROOT / "setup.py").read_text())
+    assert suffixes is not None
+    installed = {f".{suffix}" for suffix in ast.literal_eval(f"[{suffixes[1]}]")} | {".py"}
+    tracked = subprocess.run(["git", "ls-files", "-z", *MAY_IMPORT], cwd=ROOT, capture_output=True, text=True).stdout
+    assert [name for name in tracked.split("\0") if name and Path(name).suffix not in installed] == []
+
+
 def test_no_file_names_a_path_of_one_machine() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
