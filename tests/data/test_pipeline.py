@@ -1,0 +1,304 @@
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mindgeex.common.errors import UserError
+from mindgeex.common.html import write_page
+from mindgeex.data.config import BuildConfig
+from mindgeex.data.filters import Rules
+from mindgeex.data.mindrecord import Corpus
+from mindgeex.data.pipeline import build
+from mindgeex.data.report import sections
+from mindgeex.data.split import heldout_repositories
+
+MINDGEEX = [sys.executable, "-m", "mindgeex.cli.main"]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_counts_add_up_and_each_rule_dropped_what_it_should(built, tree):
+    documents = built.manifest["documents"]
+    assert documents["in"] == documents["kept"] + sum(documents["dropped"].values())
+    assert documents["in"] == sum(path.suffix in (".py", ".c", ".h") and path.is_file() for path in files_of(tree))
+    assert documents["dropped"] == {
+        "duplicate": 2, "not_utf8": 2, "too_small": 1, "too_large": 1, "long_lines": 1, "few_letters": 1, "generated": 1,
+    }  # fmt: skip
+    assert documents["examples"]["too_large"] == ["code/repo0: repo0/bad/large.py"]
+    # The first in source order stays: bad/ comes before src/ and core.c.
+    assert documents["examples"]["duplicate"] == ["code/repo0: repo0/core.c", "code/repo0: repo0/src/module0.py"]
+    splits = built.manifest["splits"]
+    assert sum(split["documents"] for split in splits.values()) == documents["kept"]
+    corpus = Corpus.open(built.folder)
+    for name, split in splits.items():
+        kept = list(corpus.documents(name))
+        assert len(kept) == split["documents"] == sum(c["documents"] for c in split["languages"].values())
+        assert sum(len(document.text.encode()) for document in kept) == split["bytes"]
+        assert {document.repo for document in kept} == set(split["repositories"])
+        assert split["rows"] == corpus.num_rows(name) == -(-split["tokens"] // 33)
+    assert set(splits["train"]["languages"]) == {"python", "c", "cpp"}
+    assert not set(splits["train"]["repositories"]) & set(splits["heldout"]["repositories"])
+    assert splits["heldout"]["rows"] > 0
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [Path(top) / name for top, _, names in os.walk(folder) for name in names]
+
+
+def test_one_and_two_workers_give_the_same_bytes_from_any_place(built, config, tree, tmp_path):
+    elsewhere = shutil.copytree(tree, tmp_path / "elsewhere" / "code", symlinks=True)
+    again = build(
+        dataclasses.replace(config, workers=2, sources=(f"local:{elsewhere}",)), tmp_path / "another" / "corpus"
+    )
+    here, there = digests(built.folder), digests(again.folder)
+    assert here.pop("manifest.json") != there.pop("manifest.json")  # it names the source
+    assert here == there and len(here) > 10
+    manifests = [dict(b.manifest, config={**b.manifest["config"], "sources": ()}) for b in (built, again)]
+    assert manifests[0] == manifests[1]
+
+
+def test_a_finished_corpus_is_recognised(built, config):
+    before = digests(built.folder)
+    assert build(dataclasses.replace(config, workers=2), built.folder).seconds == {}
+    with pytest.raises(UserError, match=r"built with seq_length=32 is there, wanted seq_length=64: .*--overwrite"):
+        build(dataclasses.replace(config, seq_length=64), built.folder)
+    assert digests(built.folder) == before
+
+
+def test_overwrite_replaces(built, config, tmp_path):
+    folder = Path(shutil.copytree(built.folder, tmp_path / "corpus"))
+    replaced = build(dataclasses.replace(config, seq_length=64, rules=Rules(min_bytes=10)), folder, overwrite=True)
+    assert Corpus.open(folder).seq_length == 64
+    assert "too_small" not in replaced.manifest["documents"]["dropped"]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_windows_are_as_published(config, tmp_path):
+    built = build(dataclasses.replace(config, packing="windows", window_stride=16, seq_length=64), tmp_path / "corpus")
+    corpus = Corpus.open(built.folder)
+    documents, rows = built.manifest["splits"]["train"]["documents"], corpus.num_rows("train")
+    assert rows > documents
+    starts = [row for batch in corpus.batches("train", 1, 0, shuffle=False, epochs=1) for row in batch.tolist()]
+    tag = corpus.tokenizer().encode("# language: Python\n")
+    assert (
+        sum(row[: len(tag)] == tag for row in starts)
+        == built.manifest["splits"]["train"]["languages"]["python"]["documents"]
+    )
+
+
+def test_a_given_tokenizer_is_copied_and_used(built, config, tmp_path):
+    given = str(built.folder / "tokenizer")
+    wanted = dataclasses.replace(config, tokenizer=given, vocab_size=9999)
+    other = build(wanted, tmp_path / "corpus")
+    assert other.manifest["tokenizer"]["fingerprint"] == built.manifest["tokenizer"]["fingerprint"]
+    assert not other.manifest["tokenizer"]["trained_here"]
+    assert other.manifest["shards"] == built.manifest["shards"]
+    assert build(wanted, tmp_path / "corpus").seconds == {}
+
+
+def test_the_sample_is_not_the_first_files_and_grows_with_the_cap(config, tmp_path):
+    def kept(max_bytes: int) -> set[tuple[str, str]]:
+        folder = build(dataclasses.replace(config, max_bytes=max_bytes), tmp_path / str(max_bytes)).folder
+        corpus = Corpus.open(folder)
+        return {(d.repo, d.path) for split in ("train", "heldout") for d in corpus.documents(split)}
+
+    total = sum(path.stat().st_size for path in files_of(Path(config.sources[0][6:])) if path.is_file())
+    some, more = kept(total // 4), kept(total // 2)
+    assert some < more
+    assert len({repo for repo, _ in some}) > 3
+
+
+def test_text_that_spells_end_of_document_does_not_end_it(tmp_path, config):
+    for repo in ("one", "two"):
+        (tmp_path / "code" / repo).mkdir(parents=True)
+        (tmp_path / "code" / repo / "a.py").write_text(f"END = '<|endoftext|>'  # {repo}\n" * 60)
+    built = build(dataclasses.replace(config, sources=(f"local:{tmp_path}/code",)), tmp_path / "corpus")
+    corpus = Corpus.open(built.folder)
+    rows = [row for batch in corpus.batches("train", 1, 0, shuffle=False, epochs=1) for row in batch.tolist()]
+    flat = [id for row in rows for id in row]
+    assert flat.index(corpus.eod_id) == built.manifest["splits"]["train"]["tokens"] - 1
+
+
+def test_one_repository_leaves_nothing_to_hold_out(tmp_path, config, tree):
+    built = build(dataclasses.replace(config, sources=(f"local:{tree}/repo1/src",)), tmp_path / "corpus")
+    assert built.manifest["splits"]["heldout"]["rows"] == 0
+    with pytest.raises(UserError, match="split 'heldout' has no rows"):
+        next(Corpus.open(built.folder).batches("heldout", 1, 0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_the_split_is_deterministic_and_both_sides_get_one(share):
+    names = [f"repo{number}" for number in range(200)]
+    for count in (0, 1, 2, 3, 200):
+        heldout = heldout_repositories(names[:count], 3, share)
+        assert heldout == heldout_repositories(reversed(names[:count]), 3, share)
+        assert (0 < len(heldout) < count) if count >= 2 and share else not heldout
+    assert abs(len(heldout_repositories(names, 3, 0.5)) - 100) < 25
+    assert heldout_repositories(names, 3, 0.5) != heldout_repositories(names, 4, 0.5)
+    # A repository does not change sides when others come.
+    assert heldout_repositories(names[:100], 3, 0.5) == heldout_repositories(names, 3, 0.5) & set(names[:100])
+
+
+def test_an_empty_corpus_says_which_rule_dropped_most(tmp_path, config):
+    folder = tmp_path / "code"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"f{number}.py").write_text("x = 1\n")
+    (folder / "latin.py").write_bytes(b"\xff" * 2000)
+    with pytest.raises(
+        UserError, match=r"nothing is left of 6 files: 'too_small' dropped most, 5, such as code: f0.py"
+    ):
+        build(dataclasses.replace(config, sources=(f"local:{folder}",)), tmp_path / "corpus")
+    with pytest.raises(UserError, match="no file in rust below"):
+        build(dataclasses.replace(config, sources=(f"local:{folder}",), languages=("rust",)), tmp_path / "corpus")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["code"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokenizer": "/no/such/tokenizer"}, "/no/such/tokenizer: no vocab.json"),
+        ({"vocab_size": 100}, "vocab_size=100 is too small"),
+        ({"languages": ("pythn",)}, "unknown language 'pythn'; did you mean 'python'"),
+        ({"sources": ("local:/no/such/place",)}, "no such folder"),
+    ],
+)
+def test_bad_options_leave_nothing_behind(tmp_path, config, options, message):
+    with pytest.raises(UserError, match=message):
+        build(dataclasses.replace(config, **options), tmp_path / "corpus")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seq_length": 0}, "seq_length=0: must be at least 1"),
+        ({"heldout_share": 1.0}, "heldout_share=1.0"),
+        ({"max_bytes": 0}, "max_bytes=0"),
+        ({"sources": ()}, "no source"),
+    ],
+)
+def test_bad_numbers_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        BuildConfig(**{"sources": ("local:.",), **options})
+
+
+def test_a_folder_with_something_else_is_not_touched(tmp_path, config):
+    (tmp_path / "thesis.tex").write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="is there and is not a corpus"):
+            build(config, tmp_path, overwrite=overwrite)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_killed_build_leaves_nothing_that_looks_whole_and_the_next_gives_the_same_bytes(built, config, tmp_path):
+    out = tmp_path / "corpus"
+    tree = json.dumps(dataclasses.asdict(dataclasses.replace(config, workers=2)))
+    script = f"""
+import json, time
+from pathlib import Path
+from mindgeex.data import pipeline
+from mindgeex.data.config import BuildConfig
+from mindgeex.data.filters import Rules
+tree = json.loads({tree!r})
+tree["rules"] = Rules(**tree["rules"])
+config = BuildConfig(**{{key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}})
+if __name__ == "__main__":
+    write = pipeline.write_shards
+    def slow(*arguments):
+        entries = write(*arguments)
+        print("shards are there", flush=True)
+        time.sleep(60)
+    pipeline.write_shards = slow
+    pipeline.build(config, Path({str(out)!r}))
+"""
+    file = tmp_path / "build.py"
+    file.write_text(script)
+    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "shards are there\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists() and list((tmp_path / "corpus.partial" / "shards").iterdir())
+    assert not list(tmp_path.rglob("manifest.json"))
+    with pytest.raises(UserError, match="no manifest.json"):
+        Corpus.open(tmp_path / "corpus.partial")
+    deadline = time.monotonic() + 10
+    while group_alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not group_alive(process.pid)  # the workers ended with their parent
+    assert digests(build(config, out).folder) == digests(built.folder)
+    assert not (tmp_path / "corpus.partial").exists()
+
+
+def group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0,
+    reason="a small file system of our own needs root and mount namespaces",
+)
+@pytest.mark.parametrize("size", ["64k", "1200k"])
+def test_full_disk_is_one_line_and_leaves_nothing(tree, tmp_path, size):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = " ".join(
+        [*MINDGEEX, "data build --seq-length 32 --vocab-size 400", f"--source local:{tree} --out {disk}/corpus"]
+    )
+    script = f"mount -t tmpfs -o size={size} tmpfs {disk} && {command}; code=$?; ls -A {disk}; exit $code"
+    result = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=100)
+    assert result.returncode == 2, result.stderr
+    assert "the disk is full (" in result.stderr.splitlines()[-1] and "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MINDGEEX, *arguments], capture_output=True, text=True, timeout=100)
+
+
+def test_commands_from_code_to_tokenizer(tree, tmp_path):
+    out, tokenizer = tmp_path / "corpus", tmp_path / "tokenizer"
+    options = ["--source", f"local:{tree}/repo1", "--source", f"local:{tree}/repo2", "--seq-length", "32"]
+    command = ["data", "build", *options, "--vocab-size", "300", "--out", str(out)]
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+    assert "python" in result.stdout and "12 files in, 12 kept, dropped: none" in result.stdout
+    assert "already built" in run(*command).stdout
+    result = run(*command, "--seed", "2")
+    assert result.returncode == 2 and "seed=1" in result.stderr and "Traceback" not in result.stderr
+    result = run("tokenizer", "train", "--data", str(out), "--vocab-size", "350", "--out", str(tokenizer))
+    assert result.returncode == 0, result.stderr
+    assert "350" in result.stdout and (tokenizer / "added_tokens.json").is_file()
+    (out / "shards" / "train-00000.mindrecord").unlink()
+    result = run("tokenizer", "train", "--data", str(out), "--out", str(tokenizer))
+    assert result.returncode == 2 and "train-00000.mindrecord: missing" in result.stderr
+
+
+def test_command_reports_a_bad_source_in_one_line(tmp_path):
+    result = run("data", "build", "--source", "local:/no/such/place", "--out", str(tmp_path / "corpus"))
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr == "mindgeex: --source local:/no/such/place: no such folder\n"
+
+
+def test_report_shows_the_mix_the_drops_and_the_split(built, tmp_path):
+    write_page(tmp_path / "page.html", "corpus", sections(built.manifest))
+    page = (tmp_path / "page.html").read_text()
+    for text in ("<svg", "few_letters", "repo0/bad/large.py", "heldout", "CodeGeeX"):
+        assert text in page
+    assert "Nothing is held out" not in page
