@@ -35,7 +35,7 @@ class ModelConfig:
     init_std: float = 0.01
     """Standard deviation of every matrix and embedding at the start (CodeGeeX: 0.01)."""
     eod_id: int = 50256
-    """End of document; positions restart and attention is cut after it."""
+    """End of document; positions restart and attention is cut after it. -1: there is none."""
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -55,7 +55,7 @@ class ModelConfig:
             )
         if not 0 <= self.dropout_rate < 1:
             raise UserError(f"dropout_rate is {self.dropout_rate}: it must be in [0, 1)")
-        if not 0 <= self.eod_id < self.vocab_size:
+        if not -1 <= self.eod_id < self.vocab_size:
             raise UserError(f"eod_id={self.eod_id} is outside the vocabulary of {self.vocab_size}: change one of them")
 
     @property

@@ -11,7 +11,6 @@ They are computed here in double precision from the step alone, so a resumed run
 
 import math
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore.common.initializer import initializer
@@ -28,8 +27,8 @@ class AdamW(nn.Cell):
         self.parameters = ParameterTuple(parameters)
         self.m = ParameterTuple([_zeros_like(parameter, "adam_m") for parameter in parameters])
         self.v = ParameterTuple([_zeros_like(parameter, "adam_v") for parameter in parameters])
-        self.decayed = tuple(float(parameter.ndim > 1) for parameter in parameters)
-        self.update = ops.AdamWeightDecay()
+        self.decayed = tuple(parameter.ndim > 1 for parameter in parameters)
+        self.map = ops.HyperMap()
 
     def scalars(self, learning_rate: float, step: int) -> Tensor:
         """What `construct` takes, for step 0, 1, ...: [lr', eps', decay'] as float32."""
@@ -40,32 +39,44 @@ class AdamW(nn.Cell):
         epsilon = self.config.epsilon * math.sqrt(corrected2)
         return Tensor(np.array([scaled, epsilon, decay], np.float32))
 
-    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor) -> None:
+    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor) -> tuple[bool, ...]:
         """One update. Gradients in the order of the parameters."""
-        beta1, beta2 = self.config.beta1, self.config.beta2
-        for i in range(len(self.parameters)):
-            decay = scalars[2] * self.decayed[i]
-            self.update(
-                self.parameters[i],
-                self.m[i],
-                self.v[i],
-                scalars[0],
-                beta1,
-                beta2,
-                scalars[1],
-                decay,
-                gradients[i],
-            )
+        update = ops.partial(_update, self.config.beta1, self.config.beta2, scalars[0], scalars[1], scalars[2])
+        return self.map(update, self.parameters, self.m, self.v, self.decayed, gradients)
 
 
 def global_norm(gradients: tuple[Tensor, ...]) -> Tensor:
     """The Euclidean norm of all gradients together, a scalar."""
-    squares = ms.Tensor(0.0, ms.float32)
-    for gradient in gradients:
-        squares = squares + ops.square(gradient).sum()
-    return ops.sqrt(squares)
+    return ops.sqrt(ops.addn(ops.HyperMap()(_square_sum, gradients)))
+
+
+def scale(gradients: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
+    """Every gradient times a scalar."""
+    return ops.HyperMap()(ops.partial(_times, factor), gradients)
+
+
+_square_sum = ops.MultitypeFuncGraph("square_sum")
+_times = ops.MultitypeFuncGraph("times")
+_update = ops.MultitypeFuncGraph("update")
+_kernel = ops.AdamWeightDecay()
+
+
+@_square_sum.register("Tensor")
+def _square_sum_of_tensor(gradient: Tensor) -> Tensor:
+    return ops.square(gradient).sum()
+
+
+@_times.register("Tensor", "Tensor")
+def _tensor_times(factor: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * factor
+
+
+@_update.register("Number", "Number", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Bool", "Tensor")
+def _update_tensor(beta1, beta2, rate, epsilon, decay, parameter, m, v, decayed, gradient):  # noqa: ANN001, ANN202
+    decay = decay if decayed else decay * 0.0
+    return ops.depend(True, _kernel(parameter, m, v, rate, beta1, beta2, epsilon, decay, gradient))
 
 
 def _zeros_like(parameter: Parameter, prefix: str) -> Parameter:
-    zeros = initializer("zeros", parameter.shape, ms.float32)
+    zeros = initializer("zeros", parameter.shape)
     return Parameter(zeros, name=f"{prefix}.{parameter.name}", requires_grad=False)

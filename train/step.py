@@ -4,7 +4,7 @@
 from mindspore import Tensor, nn, ops, value_and_grad
 
 from mindgeex.train.loss import MeanTokenLoss
-from mindgeex.train.optimizer import AdamW, global_norm
+from mindgeex.train.optimizer import AdamW, global_norm, scale
 
 
 class TrainStep(nn.Cell):
@@ -22,7 +22,5 @@ class TrainStep(nn.Cell):
         loss, gradients = self.value_and_grad(rows_BS1, seed)
         norm = global_norm(gradients)
         factor = self.max_norm / ops.maximum(norm, self.max_norm)
-        clipped = ()
-        for gradient in gradients:
-            clipped += (gradient * factor,)
-        return ops.depend(loss, self.optimizer(clipped, scalars)), norm
+        updated = self.optimizer(scale(gradients, factor), scalars)
+        return ops.depend(loss, updated), norm
