@@ -8,6 +8,7 @@ Covers: altered, truncated and missing files; the same global order for every nu
 Does not cover: writing with several processes; corpora whose permutation (8 bytes a row) does not fit in memory.
 """
 
+import errno
 import hashlib
 import itertools
 import json
@@ -82,9 +83,10 @@ def _write_shard(rows: np.ndarray, folder: Path, prefix: str, number: int) -> di
         for start in range(0, len(rows), WRITE_ROWS):
             writer.write_raw_data([{"input_ids": row} for row in rows[start : start + WRITE_ROWS]])
         writer.commit()
-    except RuntimeError as error:  # MindSpore tells a full disk so
+    except RuntimeError as error:  # MindSpore stops so when less than about 10 MB are free
         with disk_errors(folder):
-            _raise_if_full(folder, rows.nbytes, error)
+            if "No free disk" in str(error) or shutil.disk_usage(folder).free < rows.nbytes + PAGE_BYTES:
+                raise OSError(errno.ENOSPC, str(error)) from error
         raise
     index = path.with_name(path.name + ".db")
     return {
@@ -93,13 +95,6 @@ def _write_shard(rows: np.ndarray, folder: Path, prefix: str, number: int) -> di
         "rows": len(rows),
         "index": file_entry(index, folder.parent),
     }
-
-
-def _raise_if_full(folder: Path, needed: int, error: RuntimeError) -> None:
-    import errno
-
-    if shutil.disk_usage(folder).free < needed + (64 << 20):
-        raise OSError(errno.ENOSPC, str(error)) from error
 
 
 def fingerprint(shards: list[dict[str, Any]]) -> str:

@@ -158,10 +158,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> Toke
     )
     bpe.train_from_iterator(texts, trainer)
     with atomic_folder(folder) as partial:
-        bpe.model.save(str(partial))
-        vocab = read_json(partial / "vocab.json")
-        vocab[EOD] = len(vocab)
+        model = json.loads(bpe.to_str())["model"]
+        vocab = {**model["vocab"], EOD: len(model["vocab"])}
         added = {name: vocab[EOD] + 1 + index for index, name in enumerate(RUNS)}
+        merges = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
+        (partial / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
         _dump(partial / "vocab.json", vocab)
         _dump(partial / "added_tokens.json", added)
         about = {
