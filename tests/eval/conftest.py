@@ -1,0 +1,68 @@
+"""The sandbox and the toolchains, found once for all tests of the room."""
+
+import functools
+import subprocess
+
+import pytest
+
+from mindgeex.common.errors import UserError
+from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.languages import LANGUAGES
+from mindgeex.eval.languages.language import Toolchain
+from mindgeex.eval.sandbox import Limits, Sandbox
+from mindgeex.eval.verdict import Outcome, execute
+
+QUICK = Limits(cpu_s=4, wall_s=60.0)
+
+
+@functools.cache
+def the_sandbox() -> Sandbox:
+    return Sandbox()
+
+
+@functools.cache
+def toolchain_or_reason(language: str) -> Toolchain | str:
+    try:
+        return LANGUAGES[language].toolchain()
+    except UserError as error:
+        return str(error)
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Sandbox:
+    """bubblewrap, or a skip that names the package."""
+    try:
+        return the_sandbox()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+class Runner:
+    """Executes programs in a language, or skips naming the package that is missing."""
+
+    def __init__(self, sandbox: Sandbox):
+        self.sandbox = sandbox
+
+    def __call__(self, language: str, solution: str, tests: str, limits: Limits = QUICK) -> Outcome:
+        toolchain = toolchain_or_reason(language)
+        if isinstance(toolchain, str):
+            pytest.skip(toolchain)
+        return execute(self.sandbox, LANGUAGES[language], toolchain, solution, tests, limits)
+
+    def problem(self, language: str, body: str | None = None, number: int = 1, before: str = "") -> Outcome:
+        """A shipped problem with its own solution, or with another body; `before` stands in front of everything."""
+        problem = humaneval_x.load([language]).problems[number]
+        solution, tests = humaneval_x.program(problem, problem.canonical_solution if body is None else body)
+        return self(language, before + solution, tests)
+
+
+@pytest.fixture(scope="session")
+def execute_program(sandbox: Sandbox) -> Runner:
+    return Runner(sandbox)
+
+
+def process_lines() -> set[str]:
+    """All living processes of this machine, as `pid command`."""
+    done = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in done.stdout.splitlines()]
+    return {f"{row[0]} {row[2]}" for row in rows if len(row) == 3 and not row[1].startswith("Z")}
