@@ -233,7 +233,7 @@ class _Build:
             for document in read_shard(path):
                 held = document.repo in self.heldout
                 writers["heldout" if held else "train"].add(document)
-                self.train_bytes += 0 if held else len(document.text)
+                self.train_bytes += 0 if held else len(document.text.encode("utf-8"))
             path.unlink()
         (self.folder / "kept").rmdir()
         return {split: writer.close() for split, writer in writers.items()}

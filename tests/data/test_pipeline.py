@@ -282,6 +282,8 @@ def test_commands_from_code_to_tokenizer(tree, tmp_path):
     result = run("tokenizer", "train", "--data", str(out), "--vocab-size", "350", "--out", str(tokenizer))
     assert result.returncode == 0, result.stderr
     assert "350" in result.stdout and (tokenizer / "added_tokens.json").is_file()
+    result = run("tokenizer", "train", "--data", str(out), "--vocab-size", "300", "--out", str(tokenizer))
+    assert result.returncode == 0 and digests(tokenizer) == digests(out / "tokenizer")
     (out / "shards" / "train-00000.mindrecord").unlink()
     result = run("tokenizer", "train", "--data", str(out), "--out", str(tokenizer))
     assert result.returncode == 2 and "train-00000.mindrecord: missing" in result.stderr
