@@ -248,7 +248,8 @@ def group_alive(group: int) -> bool:
 
 
 @pytest.mark.skipif(
-    os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0,
+    os.geteuid() != 0
+    or subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode != 0,
     reason="a small file system of our own needs root and mount namespaces",
 )
 @pytest.mark.parametrize("size", ["16k", "64k", "1200k"])
