@@ -8,8 +8,8 @@ happens, the whole process tree is dead when `run` returns, and nothing was writ
 
 Does not cover: errors of the kernel itself; timing side channels; a machine so loaded that the wall limit (generous on
 purpose, the CPU limit is the one that judges) is reached. Memory of the tree is sampled, so it may overshoot for
-`TICK_S`. Root first lets bubblewrap do the mounts, then becomes nobody: limits on processes do not hold for root.
-Needs Linux 5.3 with user namespaces, bubblewrap 0.8, and setpriv and prlimit of util-linux.
+`TICK_S`. For root, programs run as nobody (staging.py).
+Needs Linux 5.3 with user namespaces, bubblewrap 0.8, and util-linux (prlimit; as root setpriv and nsenter).
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval.seccomp import refused_calls
+from mindgeex.eval.staging import mount_options, stage
 
 WORK = "/tmp"
 """The program's own writable folder, inside."""
@@ -37,7 +38,6 @@ TICK_S = 0.1
 """Seconds between two looks at the process tree's memory and CPU time."""
 
 NOBODY = 65534
-SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 MIB = 1 << 20
 
 
@@ -124,7 +124,10 @@ class Sandbox:
         """
         self._bwrap = _tool("bwrap", "bubblewrap")
         self._prlimit = _tool("prlimit", "util-linux")
-        self._setpriv = _tool("setpriv", "util-linux") if os.geteuid() == 0 else ""
+        is_root = os.geteuid() == 0
+        self._setpriv, self._nsenter = (_tool(name, "util-linux") if is_root else "" for name in ("setpriv", "nsenter"))
+        self._lock = threading.Lock()
+        self._namespaces: dict[tuple[str, ...], BinaryIO] = {}
         self._refused = refused_calls()
         self._stopping = threading.Event()
         _adopt_orphans()
@@ -181,26 +184,17 @@ class Sandbox:
 
     def _command(self, job: Job, files: Mapping[str, int], status: int, refused: int) -> list[str]:
         limits = job.limits
-        mounts = [option for folder in SYSTEM_FOLDERS for option in _system_folder(folder)]
-        parents = {str(parent) for inside in job.folders.values() for parent in Path(inside).parents} - {"/", "/etc"}
-        for folder in sorted(parents):
-            mounts += ["--perms", "0755", "--dir", folder]
-        for outside, inside in job.folders.items():
-            mounts += ["--ro-bind", outside, inside]
-        status_option = ["--json-status-fd", str(status)]
+        mounts = mount_options(job.folders)
         outer: list[str] = []
         if self._setpriv:
-            # Root may enter folders that nobody may not, such as a toolchain in root's home: so root mounts first.
-            # Its own process table makes sure that all die with it; nobody's processes ignore root without CAP_KILL.
-            outer = [self._bwrap, "--die-with-parent", "--unshare-pid", *status_option]
-            outer += ["--perms", "0755", "--dir", "/etc", *mounts, "--bind", "/proc", "/proc", "--dev", "/dev"]
-            outer += ["--tmpfs", WORK, "--cap-drop", "ALL"]
-            outer += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
-            outer += [self._setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
-            outer += ["--inh-caps=-all", "--bounding-set=-all"]
-            mounts, status_option = ["--ro-bind", "/", "/"], []
+            # Nothing here forks before the inner bubblewrap, so it is our child, and dies with us (--pdeathsig).
+            namespace = self._staged(mounts).fileno()
+            outer = [self._nsenter, f"--mount=/proc/{os.getpid()}/fd/{namespace}", self._setpriv, "--no-new-privs"]
+            outer += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
+            outer += ["--bounding-set=-all", "--pdeathsig=KILL"]
+            mounts = ["--ro-bind", "/", "/"]
         inner = [self._bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
-        inner += ["--new-session", "--clearenv", "--hostname", "sandbox", *status_option]
+        inner += ["--new-session", "--clearenv", "--hostname", "sandbox", "--json-status-fd", str(status)]
         inner += [*mounts, "--proc", "/proc", "--dev", "/dev", "--size", str(MIB), "--tmpfs", "/dev/shm"]
         inner += ["--remount-ro", "/dev", "--size", str(limits.files_bytes), "--tmpfs", WORK, "--chdir", WORK]
         for name, descriptor in files.items():
@@ -212,6 +206,12 @@ class Sandbox:
         inner += [f"--cpu={limits.cpu_s}:{limits.cpu_s + 1}", f"--data={limits.memory_bytes}"]
         inner += [f"--nproc={limits.processes}", f"--fsize={limits.files_bytes}", *job.command]
         return outer + inner
+
+    def _staged(self, mounts: list[str]) -> BinaryIO:
+        with self._lock:
+            if tuple(mounts) not in self._namespaces:
+                self._namespaces[tuple(mounts)] = stage(self._bwrap, mounts, WORK)
+            return self._namespaces[tuple(mounts)]
 
 
 class _Watch:
@@ -225,6 +225,8 @@ class _Watch:
         self.first: int | None = None
         """Handle of the first process in the sandbox's process table: when it dies, the kernel kills all the others."""
         self.first_pid = 0
+        self.seen_cpu_s = 0.0
+        """At the last look; processes that are killed together may take their accounts with them."""
 
     def follow(self, output: BinaryIO, status: BinaryIO, channel: Channel) -> None:
         """Returns when all pipes are closed, which is when the sandbox has ended, or when a limit is passed."""
@@ -272,7 +274,7 @@ class _Watch:
             with contextlib.suppress(ChildProcessError):
                 _, _, usage = os.wait4(self.first_pid, 0)
                 cpu_s += usage.ru_utime + usage.ru_stime
-        return cpu_s
+        return max(cpu_s, self.seen_cpu_s)
 
     def result(self, cpu_s: float) -> Result:
         """The facts, once `finish` has returned."""
@@ -306,10 +308,10 @@ class _Watch:
             return "wall"
         if self.first is None:
             return None
-        cpu_s, resident_bytes = tree_usage(self.first_pid)
+        self.seen_cpu_s, resident_bytes = tree_usage(self.first_pid)
         if resident_bytes > self.limits.memory_bytes:
             return "memory"
-        return "cpu" if cpu_s > self.limits.cpu_s + 1 else None
+        return "cpu" if self.seen_cpu_s > self.limits.cpu_s + 1 else None
 
 
 def tree_usage(root: int) -> tuple[float, int]:
@@ -335,14 +337,8 @@ def tree_usage(root: int) -> tuple[float, int]:
 
 def _tool(command: str, package: str) -> str:
     if path := shutil.which(command):
-        return path
+        return os.path.realpath(path)
     raise UserError(f"'{command}' is not installed, and programs are only run in a sandbox: apt-get install {package}")
-
-
-def _system_folder(path: str) -> list[str]:
-    if os.path.islink(path) and "/" not in path[1:]:
-        return ["--symlink", os.readlink(path), path]
-    return ["--ro-bind", path, path] if os.path.exists(path) else []
 
 
 def _adopt_orphans() -> None:

@@ -46,7 +46,14 @@ FORBIDDEN_MESSAGES = re.compile(
     r"Read-only file system|Permission denied|Operation not permitted|Network is unreachable|EROFS|EACCES|EPERM"
     r"|AccessDenied|Resource temporarily unavailable|EAGAIN"
 )
-TELLING = re.compile(r"\b\w*(?:Error|Exception|Assertion|assertion|panic|panicked|FAIL|fatal|terminate)\w*\b")
+TELLING_FIRST = re.compile(
+    r"panicked at [^\n]*\n([^\n]+)|^((?:panic|fatal error|runtime): [^\n]+)|^(Exception in thread [^\n]+)"
+    r"|(assertion failed: [^\n]+)|(terminate called [^\n]*(?:\n\s+what\(\)[^\n]*)?)|([^\n]*Assertion `[^\n]*)",
+    re.MULTILINE,
+)
+"""The line of Rust, Go, Java, Go's assert package, C++ and C's assert that says what went wrong."""
+TELLING_LAST = re.compile(r"^[\w.]*(?:Error|Exception)\b[^\n]*", re.MULTILINE)
+"""The line of Python and JavaScript that says it, below a trace of the way there."""
 OUTPUT_KEPT = 4000
 """Characters of a program's output that are kept with its verdict."""
 
@@ -155,5 +162,7 @@ def _compile_reason(result: Result) -> str:
 
 
 def _telling_line(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if TELLING.search(line)), lines[-1] if lines else "")
+    if first := TELLING_FIRST.search(output):
+        return " ".join(next(filter(None, first.groups())).split())
+    lines = TELLING_LAST.findall(output) or [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

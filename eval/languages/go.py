@@ -90,5 +90,5 @@ LANGUAGE = Language(
     tools=(("go", "golang-go"),),
     locate=locate,
     prove=prove,
-    failed_test="--- FAIL",
+    failed_test="assertion failed: ",
 )

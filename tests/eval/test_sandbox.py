@@ -309,8 +309,8 @@ sandbox, channel = Sandbox(), Channel()
 result = sandbox.run(Job(("sh", "-c", f"id -u; echo proof >/dev/fd/{{channel.number}}")), channel)
 print(sandbox.description, result)
 """
-    user = {"user": 12345, "group": 12345, "extra_groups": []}
-    done = subprocess.run([python, "-c", script], capture_output=True, text=True, cwd="/", **user)
+    command = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", python, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
     if "ModuleNotFoundError" in done.stderr:
         pytest.skip("the project is not readable for other users here")
     assert done.returncode == 0, done.stderr
@@ -320,7 +320,7 @@ print(sandbox.description, result)
 
 @pytest.mark.parametrize("tool, package", [("bwrap", "bubblewrap"), ("prlimit", "util-linux")])
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path, tool, package):
-    for name in ("bwrap", "prlimit", "setpriv"):
+    for name in ("bwrap", "prlimit", "setpriv", "nsenter"):
         if name != tool:
             (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -74,7 +74,7 @@ func (a *Assertions) Nil(value interface{}, message ...interface{}) bool {
 
 func (a *Assertions) report(holds bool, format string, args ...interface{}) bool {
 	if !holds {
-		a.t.Errorf(format, args...)
+		a.t.Errorf("assertion failed: "+format, args...)
 	}
 	return holds
 }

@@ -1,0 +1,190 @@
+"""Reading problems, prompts, and what becomes of a completion."""
+
+import gzip
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from mindgeex.common.errors import UserError
+from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.benchmarks.humaneval_x import (
+    FILE_NAMES,
+    LANGUAGE_TAGS,
+    keep,
+    load,
+    obstacle,
+    program,
+    prompt,
+    stop_rule,
+)
+
+ROW = {
+    "task_id": "Python/0",
+    "prompt": "def f():\n",
+    "declaration": "",
+    "canonical_solution": "    pass\n",
+    "test": "f()",
+}
+
+
+def first(language: str):
+    return load([language]).problems[0]
+
+
+def write(folder: Path, text: str, name: str = "humaneval_python.jsonl") -> Path:
+    (folder / name).write_text(text)
+    return folder
+
+
+def test_the_shipped_problems_have_the_format_of_the_benchmark(reference_data):
+    for name in FILE_NAMES.values():
+        with gzip.open(reference_data / "benchmarks" / "humaneval-x" / f"humaneval_{name}.jsonl.gz", "rt") as file:
+            published = json.loads(file.readline())
+        own = [json.loads(line) for line in (humaneval_x.SHIPPED / f"humaneval_{name}.jsonl").read_text().splitlines()]
+        assert len(own) == 6
+        for row in own:
+            assert list(row) == list(published)
+            assert row["task_id"].split("/")[0] == published["task_id"].split("/")[0]
+
+
+def test_the_benchmark_is_read_compressed(reference_data):
+    data = load(list(FILE_NAMES), reference_data / "benchmarks" / "humaneval-x")
+    assert len(data.problems) == 6 * 164
+    assert data.sha256["humaneval_python.jsonl.gz"].startswith("5752fb122efd")
+
+
+def test_js_is_javascript():
+    assert load(["js"]).problems == load(["javascript"]).problems
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{broken\n", "humaneval_python.jsonl, line 1: not valid JSON"),
+        (json.dumps(ROW) + "\n[1]\n", "line 2: expected an object"),
+        (json.dumps({**ROW, "test": None}) + "\n", "line 1: key 'test' is missing or not a text"),
+        (json.dumps(ROW) + "\n\n" + json.dumps(ROW), "line 3: task id 'Python/0' occurs twice"),
+        ("\n", "holds no problem"),
+    ],
+)
+def test_a_file_that_is_no_benchmark_is_named_with_its_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        load(["python"], write(tmp_path, text))
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    (tmp_path / "humaneval_python.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROW).encode())[:-9])
+    with pytest.raises(UserError, match="humaneval_python.jsonl.gz: cannot be read"):
+        load(["python"], tmp_path)
+
+
+def test_a_missing_folder_file_or_language_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        load(["python"], tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds neither humaneval_go.jsonl.gz nor humaneval_go.jsonl"):
+        load(["go"], tmp_path)
+    with pytest.raises(UserError, match="unknown language 'pyton'; did you mean 'python'"):
+        load(["pyton"])
+    with pytest.raises(UserError, match="no language chosen"):
+        load([])
+
+
+def test_a_prompt_is_the_tag_and_the_published_text(reference_data):
+    problem = load(["python"], reference_data / "benchmarks" / "humaneval-x").problems[2]
+    assert prompt(problem).startswith("# language: Python\n\n\ndef truncate_number(number: float) -> float:\n")
+    assert prompt(problem).endswith('    0.5\n    """\n')
+    rust = load(["rust"], reference_data / "benchmarks" / "humaneval-x").problems[2]
+    assert prompt(rust).startswith("// language: Rust\n\nuse std::")
+    assert prompt(rust).rstrip().endswith("*/")
+
+
+def test_the_tags_are_those_of_the_training_data():
+    if importlib.util.find_spec("mindgeex.data.languages") is None:
+        pytest.skip("mindgeex.data.languages is not built yet")
+    from mindgeex.data.languages import language_tag
+
+    assert {key: language_tag(key) for key in LANGUAGE_TAGS} == LANGUAGE_TAGS
+
+
+@pytest.mark.parametrize(
+    "language, text, done",
+    [
+        ("python", "    return 1", False),
+        ("python", "    return 1\n\n    # more\n", False),
+        ("python", "    return 1\ndef g", True),
+        ("python", "    return 1\nx", True),
+        ("python", "x", True),
+        ("cpp", "    if (a) { b(); }\n", False),
+        ("cpp", "    return 1;\n}", True),
+        ("java", "        return 1;\n    }", True),
+        ("javascript", "  return {}\n", False),
+        ("go", "    return 1\n}", True),
+        ("rust", "    1\n}", True),
+    ],
+)
+def test_when_generation_stops(language, text, done):
+    assert stop_rule(first(language))(text) is done
+
+
+@pytest.mark.parametrize(
+    "language, completion, kept",
+    [
+        ("python", "    return 1\n\ndef g():\n    pass\n", "    return 1\n"),
+        (
+            "python",
+            "    a\ndef g():\n    b\ndef h():\n    c",
+            "    a\ndef g():\n    b",
+        ),  # cut at the last one, as published
+        ("python", "    a\nprint(f())\nassert f()\n# end", "    a"),
+        ("python", "    return 1\n", "    return 1\n"),
+        ("cpp", "    return 1;\n}\nint main(", "    return 1;\n}"),
+        ("cpp", "    no brace", "    no brace"),
+        ("java", "        return 1;\n    }", "        return 1;\n    }\n}"),
+        ("java", "        return 1;\n    }\n}", "        return 1;\n    }\n}"),
+        ("java", "        x();\n    }\n    public static void main(String[] a) { }\n}", "        x();\n    }\n    }"),
+        ("javascript", "  return 1\n}\n\nf(2)", "  return 1\n}"),
+        ("go", "    return 1\n}\n\n// next\nfunc g() {}", "    return 1\n}"),
+        ("go", "    return 1\n}\n\nfunc main() {\n}\n", "    return 1\n}"),
+        ("rust", "    1\n}\n\nfn main() {", "    1\n}"),
+    ],
+)
+def test_what_is_kept_of_a_completion(language, completion, kept):
+    assert keep(first(language), completion) == kept
+
+
+def test_a_python_program_ends_where_the_function_ends():
+    solution, tests = program(first("python"), "    return 1\nx = 2\n    y\n")
+    assert solution.endswith('    """\n    return 1\n')
+    assert "check(highest_level)" in tests
+    assert solution.startswith("import math\nimport re\nimport sys\n")
+
+
+def test_numpy_is_imported_where_it_is_named():
+    assert "import numpy" not in program(first("python"), "    return 1\n")[0]
+    assert "import numpy as np\n" in program(first("python"), "    return np.max(changes)\n")[0]
+
+
+def test_cpp_gets_the_headers_its_prompt_lacks():
+    solution, _ = program(first("cpp"), "}\n")
+    assert solution.count("#include<vector>") == 1
+    assert "#include<cstring>\n" in solution
+
+
+def test_go_imports_the_packages_that_code_uses_and_comments_do_not():
+    def imports(body: str) -> str:
+        return program(first("go"), body)[0].split("// A tank")[0]
+
+    assert '"sort"' in imports("    sort.Ints(changes)\n    return 0\n}\n")
+    assert '"time"' not in imports("    // the time. of day, \n    /* sort.Ints */\n    return 0\n}\n")
+    assert '"math"' not in imports('    _ = "math.Max" + `strings.Repeat`\n    return 0\n}\n')
+    assert '"fmt"' in imports('    _ = \'"\'\n    fmt.Println("x") // "\n    return 0\n}\n')
+    twice = program(load(["go"]).problems[1], "    return strings.ToUpper(word)\n}\n")[0]
+    assert twice.count('"strings"') == 1
+
+
+def test_rust_problems_with_crates_say_so(reference_data):
+    problem = load(["rust"], reference_data / "benchmarks" / "humaneval-x").problems[0]
+    assert obstacle(problem) == "it uses the crates md5, rand, regex; only Rust's standard library is available here"
+    assert [obstacle(problem) for problem in load(list(FILE_NAMES)).problems] == [None] * 36

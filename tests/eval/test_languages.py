@@ -1,0 +1,196 @@
+"""Six languages, each for real: right solutions pass, wrong and early ends do not."""
+
+import pytest
+
+from mindgeex.common.errors import UserError
+from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.languages import LANGUAGES
+from mindgeex.eval.verdict import Verdict
+
+pytestmark = pytest.mark.toolchain
+
+WRONG = {
+    "python": '    return ""\n',
+    "cpp": '    return "";\n}\n',
+    "java": '        return "";\n    }\n}',
+    "javascript": '  return ""\n}\n',
+    "go": '    _ = strings.Repeat\n    return ""\n}\n',
+    "rust": "    String::new()\n}\n",
+}
+RAISES = {
+    "python": '    raise ValueError("no idea")\n',
+    "cpp": "    throw 1;\n}\n",
+    "java": '        throw new IllegalStateException("no idea");\n    }\n}',
+    "javascript": '  throw new TypeError("no idea")\n}\n',
+    "go": '    _ = strings.Repeat\n    panic("no idea")\n}\n',
+    "rust": '    panic!("no idea")\n}\n',
+}
+BROKEN = {
+    "python": "    return ((\n",
+    "cpp": "    return nothing;\n}\n",
+    "java": "        return nothing;\n    }\n}",
+    "javascript": "  return ((\n}\n",
+    "go": "    return nothing\n}\n",
+    "rust": "    nothing\n}\n",
+}
+ENDS_EARLY = {
+    "python": ("    import sys\n    sys.exit(0)\n", "    import os\n    os._exit(0)\n"),
+    "cpp": ("    exit(0);\n}\n", "    _Exit(0);\n}\n"),
+    "java": (
+        "        System.exit(0);\n        return null;\n    }\n}",
+        "        Runtime.getRuntime().halt(0);\n        return null;\n    }\n}",
+    ),
+    "javascript": ("  process.exit(0)\n}\n", "  return ''\n}\nreturn\n"),
+    "go": ('    _ = strings.Repeat\n    syscall.Exit(0)\n    return ""\n}\n',),
+    "rust": ("    std::process::exit(0)\n}\n",),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_canonical_solution_passes(execute_program, language):
+    outcome = execute_program.problem(language)
+    assert (outcome.verdict, outcome.reason) == (Verdict.PASSED, "")
+    assert outcome.cpu_s > 0
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_wrong_solution_is_a_wrong_answer(execute_program, language):
+    outcome = execute_program.problem(language, WRONG[language])
+    assert outcome.verdict == Verdict.WRONG, outcome
+    assert outcome.reason
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_solution_that_raises_is_an_exception(execute_program, language):
+    outcome = execute_program.problem(language, RAISES[language])
+    assert outcome.verdict == Verdict.EXCEPTION, outcome
+    assert "no idea" in outcome.reason or (language == "cpp" and "terminate called" in outcome.reason)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_solution_that_is_no_code_fails_with_the_compilers_words(execute_program, language):
+    outcome = execute_program.problem(language, BROKEN[language])
+    interpreted = language in ("python", "javascript")
+    assert outcome.verdict == (Verdict.EXCEPTION if interpreted else Verdict.COMPILE), outcome
+    assert "SyntaxError" in outcome.reason if interpreted else "nothing" in outcome.output
+
+
+@pytest.mark.parametrize("language, body", [(name, body) for name, bodies in ENDS_EARLY.items() for body in bodies])
+def test_ending_early_with_exit_code_0_is_no_pass(execute_program, language, body):
+    if language == "go":
+        problem = humaneval_x.load([language]).problems[1]
+        solution, tests = humaneval_x.program(problem, body)
+        outcome = execute_program(language, solution.replace('"testing"', '"testing"\n    "syscall"', 1), tests)
+    else:
+        outcome = execute_program.problem(language, body)
+    assert outcome.verdict == Verdict.EARLY, outcome
+    assert outcome.reason == "ended before the tests finished, with exit code 0"
+
+
+def test_printing_what_a_passing_program_prints_is_no_pass(execute_program):
+    body = """    import os
+    print("PASS", "ok", "test result: ok. 1 passed", flush=True)
+    os._exit(0)
+"""
+    assert execute_program.problem("python", body).verdict == Verdict.EARLY
+
+
+def test_writing_something_to_every_descriptor_is_no_pass(execute_program):
+    body = """    import os
+    for descriptor in range(256):
+        try:
+            os.write(descriptor, b"0" * 32)
+        except OSError:
+            pass
+    os._exit(0)
+"""
+    assert execute_program.problem("python", body).verdict != Verdict.PASSED
+
+
+def test_the_script_that_knows_the_secret_is_gone_when_the_program_runs(execute_program):
+    program = "import os\nassert sorted(os.listdir('.')) == ['program.py'], os.listdir('.')"
+    assert execute_program("python", program, "").verdict == Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "console.assert = () => {}\n",
+        "Object.defineProperty(console, 'assert', { value: () => {}, writable: false })\n",
+        "Object.freeze(console)\n",
+        "globalThis.console = { assert() {} }\n",
+    ],
+)
+def test_overriding_console_assert_does_not_help(execute_program, trick):
+    assert execute_program.problem("javascript", WRONG["javascript"], before=trick).verdict == Verdict.WRONG
+
+
+def test_javascript_may_write_without_failing(execute_program):
+    body = """  console.log("thinking"); console.error("really")
+  return word.split("").map((letter, i) => letter.repeat(i + 1)).join("")
+}
+"""
+    assert execute_program.problem("javascript", body).verdict == Verdict.PASSED
+
+
+def test_swallowing_exceptions_in_javascript_does_not_help(execute_program):
+    trick = "process.on('uncaughtException', () => process.exit(0))\n"
+    assert execute_program.problem("javascript", WRONG["javascript"], before=trick).verdict != Verdict.PASSED
+
+
+def test_redefining_rusts_assert_does_not_help(execute_program):
+    trick = "#[allow(unused)] macro_rules! assert_eq { ($($anything:tt)*) => {} }\n"
+    assert execute_program.problem("rust", WRONG["rust"], before=trick).verdict == Verdict.WRONG
+
+
+def test_redefining_cpps_assert_does_not_help(execute_program):
+    body = '    return "";\n}\n#define NDEBUG\n#define assert(anything)\n'
+    assert execute_program.problem("cpp", body).verdict == Verdict.WRONG
+
+
+def test_a_function_called_write_in_cpp_is_no_obstacle(execute_program):
+    solution = humaneval_x.load(["cpp"]).problems[1]
+    before = "int write(int a, int b) { return a + b; }\n"
+    assert execute_program.problem("cpp", solution.canonical_solution, before=before).verdict == Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    "expected, actual, equal",
+    [
+        ("1", "1", True),
+        ("1", "int64(1)", False),
+        ("[]int{1, 2}", "[]int{1, 2}", True),
+        ("[]int{}", "[]int(nil)", False),
+        ("[]byte{}", "[]byte(nil)", False),
+        ('[]byte("a")', '[]byte("a")', True),
+        ("nil", "nil", True),
+        ("nil", "[]int(nil)", False),
+        ('map[string]int{"a": 1}', 'map[string]int{"a": 1}', True),
+        ("0.1+0.2", "0.3", True),
+        ('[]interface{}{1, "a"}', '[]interface{}{1, "a"}', True),
+    ],
+)
+def test_gos_assert_follows_the_rule_of_objects_are_equal(go_verdicts, expected, actual, equal):
+    assert go_verdicts[expected, actual] == equal
+
+
+@pytest.fixture(scope="module")
+def go_verdicts(execute_program):
+    """All comparisons in one program, which prints its findings."""
+    cases = test_gos_assert_follows_the_rule_of_objects_are_equal.pytestmark[0].args[1]
+    prints = "\n".join(f"\tprintln(assert.ObjectsAreEqual({left}, {right}))" for left, right, _ in cases)
+    solution = 'package main\n\nimport (\n\t"testing"\n\t"github.com/stretchr/testify/assert"\n)\n'
+    outcome = execute_program("go", solution, f"func TestAll(t *testing.T) {{\n{prints}\n}}\n")
+    assert outcome.verdict == Verdict.PASSED, outcome
+    answers = [line == "true" for line in outcome.output.split() if line in ("true", "false")]
+    return {(left, right): answer for (left, right, _), answer in zip(cases, answers, strict=True)}
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if LANGUAGES[name].tools])
+def test_a_missing_toolchain_is_named_with_its_package(monkeypatch, language):
+    monkeypatch.setenv("PATH", "")
+    command, package = LANGUAGES[language].tools[0]
+    with pytest.raises(
+        UserError, match=rf"needs '{command.replace('+', '.')}'.*apt-get install {package.replace('+', '.')}"
+    ):
+        LANGUAGES[language].toolchain()

@@ -1,0 +1,82 @@
+"""What is said about a run: lines, manifest, page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mindgeex.eval import report
+from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.benchmarks.humaneval_x import load
+from mindgeex.eval.runner import Run, run
+
+from .completers import Recital
+
+pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory) -> Run:
+    """Three problems solved always, three never; one answer tries to break the page."""
+    nothing = ["    return None  # <script>alert('x')</script>\n"]
+    completer = Recital({"Python/0": nothing, "Python/2": nothing, "Python/4": nothing})
+    folder = tmp_path_factory.mktemp("half")
+    return run(humaneval_x, load(["python"]), folder, completer=completer, num_samples=10, seed=5)
+
+
+def zero(folder: Path, completion: str) -> Run:
+    nothing = {f"Python/{number}": [completion] for number in range(6)}
+    return run(humaneval_x, load(["python"]), folder, completer=Recital(nothing))
+
+
+def test_a_score_is_said_with_its_error_and_its_circumstances(half):
+    lines = report.lines(half)
+    assert lines[0] == "python: 6/6 canonical solutions pass"
+    assert lines[1] == "  pass@1 = 50.0 ± 22.4 (6 problems, n=10, T=0.2, prompts codegeex-v1)"
+    assert lines[2].startswith("  pass@10 = 50.0 ± 22.4")
+    assert len(lines) == 3
+
+
+def test_the_manifest_says_what_the_score_depends_on(half):
+    report.write(half)
+    manifest = json.loads((half.folder / "score.json").read_text())
+    assert manifest["scores"]["python"]["pass@1"] == {
+        "mean": 0.5,
+        "standard_error": pytest.approx(0.2236, abs=1e-4),
+        "problems": 6,
+    }
+    assert manifest["scores"]["python"]["verdicts"] == {"passed": 30, "wrong answer": 30}
+    assert len(manifest["data"]["sha256"]["humaneval_python.jsonl"]) == 64
+    for key in ("prompt_version", "post_processing", "model", "seed", "limits", "toolchains", "sandbox", "versions"):
+        assert manifest[key], key
+    assert manifest["excluded"] == {}
+    assert manifest["seconds"]["cpu"] > 0
+
+
+def test_the_page_shows_every_sample_and_is_not_broken_by_one(half):
+    page = report.write(half).read_text()
+    assert "50.0 ± 22.4" in page
+    assert page.count("<details>") == 60
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "<svg" in page
+    assert "what the sandbox said" in page
+
+
+def test_a_score_of_nothing_is_said_plainly(tmp_path):
+    done = zero(tmp_path, "    return None\n")
+    assert (
+        "  0 of 6 problems solved: the model wrote no program that passes its tests (6 x wrong answer)"
+        in report.lines(done)
+    )
+    assert 'class="warning"' in report.write(done).read_text()
+
+
+def test_a_model_that_writes_nothing_is_said_to_write_nothing(tmp_path):
+    assert any("the model wrote nothing at all" in line for line in report.lines(zero(tmp_path, "\n")))
+
+
+def test_a_page_of_canonical_solutions_has_no_scores(tmp_path):
+    done = run(humaneval_x, load(["python"]), tmp_path)
+    assert report.lines(done) == ["python: 6/6 canonical solutions pass"]
+    page = report.write(done).read_text()
+    assert "Canonical solutions" in page and "<details>" not in page
