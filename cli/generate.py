@@ -22,11 +22,12 @@ class CheckpointCompleter:
             "top_k": top_k,
             "top_p": top_p,
             "max_new_tokens": max_new_tokens,
+            "prompts_beyond_the_window": "cut from the left",
         }
 
     def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Callable[[str], bool] | None) -> list[str]:
         """`num_samples` continuations of one prompt, without the prompt."""
-        return self.generator.generate([prompt] * num_samples, self.sampling, seed, stop)
+        return self.generator.generate([prompt] * num_samples, self.sampling, seed, stop, long_prompts="truncate")
 
 
 def load_completer(
@@ -67,5 +68,5 @@ def generate(
     completer = load_completer(
         checkpoint, temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=max_new_tokens
     )
-    for text in completer.complete(prompt, num_samples=num_samples, seed=seed, stop=None):
+    for text in completer.generator.generate([prompt] * num_samples, completer.sampling, seed):
         print(f"{prompt}{text}")

@@ -8,7 +8,7 @@ whatever the batch, stop functions. Does not cover: beams, repetition penalty, g
 # Shapes: B batch, P window, T queries (P, or 1 after the prompt), K keys (P), A heads, D head width, V vocabulary
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import mindspore as ms
 import numpy as np
@@ -23,6 +23,10 @@ from mindgeex.model_zoo.layers import MASKED_SCORE, Attention
 
 class TokenizerLike(Protocol):
     """What decoding needs of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are below this; the model may have more rows, which are never chosen."""
 
     @property
     def eod_id(self) -> int:
@@ -121,16 +125,21 @@ class TextGenerator:
         sampling: Sampling,
         seed: int = 0,
         stop: Callable[[str], bool] | None = None,
+        long_prompts: Literal["refuse", "truncate"] = "refuse",
     ) -> list[str]:
         """One continuation a prompt; row i draws from a generator of its own, made from (seed, i).
 
         A row ends at the end of a document (left out), when `stop` says so of its text (kept), at
-        `max_new_tokens`, or at the end of the window.
+        `max_new_tokens`, or at the end of the window. A prompt that leaves no room for `max_new_tokens` (half a
+        window, where they are more) is cut from the left if `long_prompts` is "truncate".
 
         Raises:
-            UserError: a prompt is empty, or leaves no room in the window.
+            UserError: a prompt is empty, or leaves no room in the window and is not to be truncated.
         """
         ids = [self.tokenizer.encode(prompt) for prompt in prompts]
+        if long_prompts == "truncate":
+            room = min(sampling.max_new_tokens, self.window // 2)
+            ids = [prompt_ids[-(self.window - room) :] for prompt_ids in ids]
         for prompt_ids in ids:
             if not 0 < len(prompt_ids) < self.window:
                 raise UserError(
@@ -178,11 +187,12 @@ class TextGenerator:
         return new_ids
 
     def _run(self, ids_BT: np.ndarray, positions_BT: np.ndarray, last_B: np.ndarray) -> np.ndarray:
+        """Logits [B, V] of the tokenizer's ids."""
         if self.cached is None or self.batch_size != len(ids_BT):
             self.batch_size = len(ids_BT)
             self.cached = CachedModel(self.model, self.batch_size).set_train(False)
         arguments = (ms.Tensor(np.ascontiguousarray(array), ms.int32) for array in (ids_BT, positions_BT, last_B))
-        return self.cached(*arguments).asnumpy()
+        return self.cached(*arguments).asnumpy()[:, : self.tokenizer.vocab_size]
 
 
 def choose(logits_V: np.ndarray, sampling: Sampling, generator: np.random.Generator) -> int:

@@ -33,10 +33,10 @@ class TrainState:
     """What a checkpoint holds: the live parameters of a run."""
 
     model_config: ModelConfig
-    model_parameters: list[Any]
-    """mindspore Parameters of the model."""
-    moments: list[Any]
-    """mindspore Parameters adam_m.* and adam_v.*."""
+    model_parameters: dict[str, Any]
+    """Name -> mindspore Parameter of the model."""
+    moments: dict[str, Any]
+    """Name -> mindspore Parameter: adam_m.* and adam_v.*."""
     tokenizer_folder: Path
     step: int = 0
     """Steps done."""

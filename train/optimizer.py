@@ -10,6 +10,7 @@ They are computed here in double precision from the step alone, so a resumed run
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
@@ -21,13 +22,15 @@ from mindgeex.train.optimizer_config import OptimizerConfig
 class AdamW(nn.Cell):
     """Updates the parameters in place, and owns the two moments of each."""
 
-    def __init__(self, parameters: list[Parameter], config: OptimizerConfig):
+    def __init__(self, parameters: Mapping[str, Parameter], config: OptimizerConfig):
         super().__init__()
         self.config = config
-        self.parameters = ParameterTuple(parameters)
-        self.m = ParameterTuple([_zeros_like(parameter, "adam_m") for parameter in parameters])
-        self.v = ParameterTuple([_zeros_like(parameter, "adam_v") for parameter in parameters])
-        self.decayed = tuple(parameter.ndim > 1 for parameter in parameters)
+        self.parameters = ParameterTuple(parameters.values())
+        self.m = ParameterTuple([_zeros_like(parameter, f"adam_m.{name}") for name, parameter in parameters.items()])
+        self.v = ParameterTuple([_zeros_like(parameter, f"adam_v.{name}") for name, parameter in parameters.items()])
+        self.moments = {parameter.name: parameter for parameter in (*self.m, *self.v)}
+        """Name -> parameter, as a checkpoint holds them."""
+        self.decayed = tuple(parameter.ndim > 1 for parameter in self.parameters)
         self.map = ops.HyperMap()
 
     def scalars(self, learning_rate: float, step: int) -> Tensor:
@@ -77,6 +80,5 @@ def _update_tensor(beta1, beta2, rate, epsilon, decay, parameter, m, v, decayed,
     return ops.depend(True, _kernel(parameter, m, v, rate, beta1, beta2, epsilon, decay, gradient))
 
 
-def _zeros_like(parameter: Parameter, prefix: str) -> Parameter:
-    zeros = initializer("zeros", parameter.shape)
-    return Parameter(zeros, name=f"{prefix}.{parameter.name}", requires_grad=False)
+def _zeros_like(parameter: Parameter, name: str) -> Parameter:
+    return Parameter(initializer("zeros", parameter.shape), name=name, requires_grad=False)

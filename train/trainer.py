@@ -16,6 +16,7 @@ from mindgeex.common.config import as_tree, read_yaml
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import atomic_file
 from mindgeex.data.mindrecord import Corpus
+from mindgeex.model_zoo.checkpoints.native import named_parameters
 from mindgeex.model_zoo.config import ModelConfig, load_model_config
 from mindgeex.train import checkpointing
 from mindgeex.train.callbacks.base import Callback, StepRecord
@@ -78,14 +79,13 @@ def train(config: RunConfig, corpus_folder: Path, run_folder: Path, resume: bool
     from mindgeex.train.step import TrainStep
 
     model = CodeGeeX(model_config)
+    parameters = named_parameters(model)
     token_loss = TokenLoss(model, model_config.eod_id)
-    optimizer = AdamW(model.trainable_params(), config.optimizer)
+    optimizer = AdamW(parameters, config.optimizer)
     step_cell = TrainStep(MeanTokenLoss(token_loss), optimizer).set_train()
 
     tokenizer = corpus.tokenizer()
-    parameters = list(model.get_parameters())
-    moments = [*optimizer.m, *optimizer.v]
-    state = checkpointing.TrainState(model_config, parameters, moments, corpus.folder / "tokenizer")
+    state = checkpointing.TrainState(model_config, parameters, optimizer.moments, corpus.folder / "tokenizer")
     if resume and (newest := checkpointing.newest_whole(run_folder / "checkpoints")):
         checkpointing.restore(newest, state)
         logger.info("resuming from %s", newest)

@@ -4,7 +4,7 @@ Covers: float32 weights in one file. Does not cover: sharded weights, other type
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,12 @@ MODEL_FILE = "model.yaml"
 WEIGHTS_FILE = "model.safetensors"
 
 
-def save_model(folder: Path, config: ModelConfig, parameters: Iterable["Parameter"]) -> None:
+def named_parameters(model: "CodeGeeX") -> dict[str, "Parameter"]:
+    """Name -> parameter. Ask before the model goes into another cell: that cell may prefix `parameter.name`."""
+    return {parameter.name: parameter for parameter in model.get_parameters()}
+
+
+def save_model(folder: Path, config: ModelConfig, parameters: Mapping[str, "Parameter"]) -> None:
     """Writes the sizes and the weights into an existing folder."""
     (folder / MODEL_FILE).write_text(yaml.safe_dump(as_tree(config), sort_keys=False), encoding="utf-8")
     save_tensors(folder / WEIGHTS_FILE, parameters)
@@ -47,26 +52,26 @@ def load_model(folder: Path) -> "CodeGeeX":
         )
     with no_init_parameters():
         model = CodeGeeX(build_config(ModelConfig, read_yaml(path), str(path)))
-    load_tensors(folder / WEIGHTS_FILE, list(model.get_parameters()))
+    load_tensors(folder / WEIGHTS_FILE, named_parameters(model))
     return model.set_train(False)
 
 
-def save_tensors(path: Path, parameters: Iterable["Parameter"]) -> None:
-    """Writes parameters under their names as safetensors."""
+def save_tensors(path: Path, parameters: Mapping[str, "Parameter"]) -> None:
+    """Writes parameters under the given names as safetensors."""
     from safetensors.numpy import save_file
 
     from mindgeex.common.files import disk_errors
 
     with disk_errors(path):
         try:
-            save_file({parameter.name: parameter.asnumpy() for parameter in parameters}, path)
+            save_file({name: parameter.asnumpy() for name, parameter in parameters.items()}, path)
         except OSError:
             raise
         except Exception as error:  # safetensors wraps the system's error in its own type and keeps only its text
             raise _as_os_error(error) from error
 
 
-def load_tensors(path: Path, parameters: list["Parameter"]) -> None:
+def load_tensors(path: Path, parameters: Mapping[str, "Parameter"]) -> None:
     """Fills parameters from a safetensors file; nothing is changed unless every name and shape fits.
 
     Raises:
@@ -75,21 +80,20 @@ def load_tensors(path: Path, parameters: list["Parameter"]) -> None:
     import mindspore as ms
 
     tensors = read_tensors(path)
-    wanted = {parameter.name: tuple(parameter.shape) for parameter in parameters}
-    missing, surplus = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    missing, surplus = sorted(parameters.keys() - tensors.keys()), sorted(tensors.keys() - parameters.keys())
     if missing or surplus:
         raise UserError(
             f"{path}: not the tensors of this model: {len(missing)} missing ({', '.join(missing[:3])}), "
             f"{len(surplus)} surplus ({', '.join(surplus[:3])}): use the model this checkpoint was made with"
         )
-    for name, shape in wanted.items():
-        if tensors[name].shape != shape:
+    for name, parameter in parameters.items():
+        if tensors[name].shape != tuple(parameter.shape):
             raise UserError(
-                f"{path}: tensor {name} has shape {list(tensors[name].shape)}, the model's is {list(shape)}: "
-                "use the model this checkpoint was made with"
+                f"{path}: tensor {name} has shape {list(tensors[name].shape)}, the model's is "
+                f"{list(parameter.shape)}: use the model this checkpoint was made with"
             )
-    for parameter in parameters:
-        parameter.set_data(ms.Tensor(tensors[parameter.name]))
+    for name, parameter in parameters.items():
+        parameter.set_data(ms.Tensor(tensors[name]))
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

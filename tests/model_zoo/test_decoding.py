@@ -14,6 +14,7 @@ GREEDY = Sampling(temperature=0.0, max_new_tokens=56)
 class Letters:
     """Ids as code points: a real, if small, tokenizer of the 512 first."""
 
+    vocab_size = 512
     eod_id = 511
 
     def encode(self, text):
@@ -75,6 +76,15 @@ def test_stop_ends_a_row_and_keeps_what_it_saw(generator):
 def test_a_prompt_that_leaves_no_room_is_refused(generator, prompt):
     with pytest.raises(UserError, match=f"a prompt of {len(prompt)} tokens.*window of 64"):
         generator.generate([prompt], GREEDY)
+
+
+def test_a_long_prompt_is_cut_from_the_left_if_asked(generator):
+    ending = "".join(chr(100 + i) for i in range(44))
+    sampling = Sampling(temperature=0.0, max_new_tokens=20)
+    long, short = ("x" * 500 + ending, ending)
+    cut = generator.generate([long, short], sampling, long_prompts="truncate")
+    assert cut[0] == cut[1]
+    assert len(cut[0]) == 20
 
 
 def test_top_k_and_top_p_keep_the_most_likely_tokens():

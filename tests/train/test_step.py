@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from mindgeex.model_zoo.checkpoints.native import named_parameters
 from mindgeex.model_zoo.codegeex import CodeGeeX
 from mindgeex.train.loss import MeanTokenLoss, TokenLoss
 from mindgeex.train.optimizer import AdamW
@@ -25,7 +26,7 @@ def curve(reference_data):
     tensors = read_codegeex(folder / "checkpoint.pt")
     for parameter in model.get_parameters():
         parameter.set_data(ms.Tensor(tensors[parameter.name]))
-    optimizer = AdamW(model.trainable_params(), OptimizerConfig(0.9, 0.95, 1e-8, 0.1, 1.0))
+    optimizer = AdamW(named_parameters(model), OptimizerConfig(0.9, 0.95, 1e-8, 0.1, 1.0))
     step = TrainStep(MeanTokenLoss(TokenLoss(model, eod_id=-1)), optimizer).set_train()
     pairs = []
     for number, rows in enumerate(expected["batches"].astype(np.int32)):

@@ -51,6 +51,26 @@ def test_a_run_learns_and_leaves_its_record(undisturbed):
 
 
 @pytest.mark.slow
+def test_a_checkpoint_completes_prompts_on_its_own(undisturbed, tmp_path):
+    folder, _, _ = undisturbed
+    checkpoint = tmp_path / "elsewhere"
+    shutil.copytree(folder / "checkpoints" / "step-00000040", checkpoint)
+    settings = ("--prompt", "def ", "--max-new-tokens", 8, "--seed", 3)
+    once, again = (run("generate", "--checkpoint", path, *settings) for path in (checkpoint, folder))
+    assert once.returncode == 0, once.stderr
+    assert once.stdout.startswith("def ") and len(once.stdout) > len("def \n")
+    assert once.stdout == again.stdout
+
+
+@pytest.mark.slow
+def test_a_prompt_beyond_the_window_is_refused(undisturbed):
+    result = run("generate", "--checkpoint", undisturbed[0], "--prompt", "word " * 200)
+    assert result.returncode == 2
+    assert "fewer than the model's window of 64" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_resumes_digit_for_digit(undisturbed, corpus_folder, tmp_path):
     expected, recipe, _ = undisturbed
     arguments = ("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--resume")
