@@ -50,7 +50,7 @@ def run(
     """
     from mindgeex.eval import report, runner
     from mindgeex.eval.benchmarks import humaneval_x
-    from mindgeex.eval.sandbox import MIB, Limits
+    from mindgeex.eval.job import MIB, Limits
 
     if canonical == (checkpoint is not None):
         raise UserError("give either --checkpoint FOLDER to score a model, or --canonical to check the benchmark")

@@ -23,10 +23,11 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import read_json, write_json
 from mindgeex.common.progress import Bar, progress
 from mindgeex.eval.benchmarks.humaneval_x import Dataset, Problem
+from mindgeex.eval.job import Limits
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.language import Toolchain
 from mindgeex.eval.results import Rows
-from mindgeex.eval.sandbox import Limits, Sandbox
+from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.verdict import Interrupted, execute
 
 Row = dict[str, Any]

@@ -16,8 +16,9 @@ import secrets
 from dataclasses import dataclass
 from enum import Enum
 
+from mindgeex.eval.job import MIB, Channel, Job, Limits, Result
 from mindgeex.eval.languages.language import COMPILE_LIMITS, Language, Proof, Toolchain
-from mindgeex.eval.sandbox import MIB, Channel, Job, Limits, Result, Sandbox
+from mindgeex.eval.sandbox import Sandbox
 
 
 class Verdict(str, Enum):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval.sandbox import MIB, Limits
+from mindgeex.eval.job import MIB, Limits
 
 COMPILE_LIMITS = Limits(cpu_s=30, wall_s=125.0, memory_bytes=2048 * MIB, files_bytes=128 * MIB)
 """For compilers, which run in the sandbox too: a small program may ask them for endless work."""

@@ -7,9 +7,10 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.job import Limits
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.language import Toolchain
-from mindgeex.eval.sandbox import Limits, Sandbox
+from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.verdict import Outcome, execute
 
 QUICK = Limits(cpu_s=4, wall_s=60.0)

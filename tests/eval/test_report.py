@@ -9,8 +9,7 @@ from mindgeex.eval import report
 from mindgeex.eval.benchmarks import humaneval_x
 from mindgeex.eval.benchmarks.humaneval_x import load
 from mindgeex.eval.runner import Run, run
-
-from .completers import Recital
+from tests.eval.completers import Recital
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
 

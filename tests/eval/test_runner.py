@@ -13,11 +13,10 @@ from mindgeex.common.errors import UserError
 from mindgeex.eval import runner
 from mindgeex.eval.benchmarks import humaneval_x
 from mindgeex.eval.benchmarks.humaneval_x import Dataset, load
+from mindgeex.eval.job import Limits
 from mindgeex.eval.results import Rows
 from mindgeex.eval.runner import run
-from mindgeex.eval.sandbox import Limits
-
-from .completers import Recital, Varied
+from tests.eval.completers import Recital, Varied
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
 

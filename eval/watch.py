@@ -1,0 +1,149 @@
+"""Follows one sandbox to its end: reads what it says, looks at its process tree, stops it, waits until it is gone.
+
+Does not cover: memory between two looks (the tree may overshoot for `TICK_S`); CPU time of processes that were killed
+together with the one that should have waited for them (the time seen at the last look counts then).
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from mindgeex.eval.job import Channel, Limits, Result
+
+TICK_S = 0.1
+"""Seconds between two looks at the process tree's memory and CPU time."""
+
+
+class Watch:
+    """One sandbox: call `follow`, then `finish` whatever happened, then `result`."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", limits: Limits, stop: threading.Event, start: float):
+        self.process, self.limits, self.stop, self.start = process, limits, stop, start
+        self.output, self.status, self.handed_back = bytearray(), bytearray(), bytearray()
+        self.stopped_by: str | None = None
+        self.outer = os.pidfd_open(process.pid)
+        self.first: int | None = None
+        """Handle of the first process in the sandbox's process table: when it dies, the kernel kills all the others."""
+        self.first_pid = 0
+        self.seen_cpu_s = 0.0
+        """At the last look; processes that are killed together may take their accounts with them."""
+
+    def follow(self, output: BinaryIO, status: BinaryIO, channel: Channel) -> None:
+        """Returns when all pipes are closed, which is when the sandbox has ended, or when a limit is passed."""
+        buffers = {
+            output: (self.output, self.limits.output_bytes),
+            status: (self.status, 65536),
+            channel.read: (self.handed_back, channel.most_bytes),
+        }
+        next_look = time.monotonic() + TICK_S
+        with selectors.DefaultSelector() as selector:
+            for file in buffers:
+                selector.register(file, selectors.EVENT_READ)
+            while selector.get_map() and self.stopped_by is None:
+                for key, _ in selector.select(TICK_S):
+                    buffer, most = buffers[key.fileobj]
+                    block = os.read(key.fd, 65536)
+                    buffer += block
+                    if not block:
+                        selector.unregister(key.fileobj)
+                    if len(buffer) > most:
+                        del buffer[most:]
+                        self.stopped_by = "output"
+                    if self.first is None and b"\n" in self.status:
+                        self._find_first()
+                if time.monotonic() >= next_look:
+                    self.stopped_by = self.stopped_by or self._passed_limit()
+                    next_look = time.monotonic() + TICK_S
+
+    def finish(self) -> float:
+        """Kills what still runs, waits for its end, and gives the CPU seconds of the whole tree."""
+        if self.first is not None and self.stopped_by is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.first, signal.SIGKILL)
+        if (self.first is None and self.stopped_by is not None) or not _ended(self.outer, 5.0):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            _ended(self.outer, 5.0)
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        os.close(self.outer)
+        cpu_s = usage.ru_utime + usage.ru_stime
+        if self.first is not None:
+            _ended(self.first, 5.0)
+            os.close(self.first)
+            with contextlib.suppress(ChildProcessError):
+                _, _, usage = os.wait4(self.first_pid, 0)
+                cpu_s += usage.ru_utime + usage.ru_stime
+        return max(cpu_s, self.seen_cpu_s)
+
+    def result(self, cpu_s: float) -> Result:
+        """The facts, once `finish` has returned."""
+        code = self.process.returncode
+        number = -code if code < 0 else code - 128 if 128 < code <= 192 else None
+        stopped_by = self.stopped_by
+        # The kernel counts whole ticks for the limit and exact times for the usage: they differ on a busy machine.
+        used_up = number == signal.SIGKILL and cpu_s >= 0.5 * self.limits.cpu_s
+        if stopped_by is None and (number == signal.SIGXCPU or used_up):
+            stopped_by = "cpu"
+        return Result(
+            exit_code=None if stopped_by or number else code,
+            signal=None if stopped_by else number,
+            stopped_by=stopped_by,
+            cpu_s=round(cpu_s, 3),
+            wall_s=round(time.monotonic() - self.start, 3),
+            output=self.output.decode("utf-8", "replace"),
+            channel=bytes(self.handed_back),
+        )
+
+    def _find_first(self) -> None:
+        # bubblewrap writes this line before the program starts; what the program itself might add is not read.
+        with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
+            self.first_pid = int(json.loads(self.status.split(b"\n")[0])["child-pid"])
+            self.first = os.pidfd_open(self.first_pid)
+
+    def _passed_limit(self) -> str | None:
+        if self.stop.is_set():
+            return "interrupt"
+        if time.monotonic() - self.start > self.limits.wall_s:
+            return "wall"
+        if self.first is None:
+            return None
+        self.seen_cpu_s, resident_bytes = tree_usage(self.first_pid)
+        if resident_bytes > self.limits.memory_bytes:
+            return "memory"
+        return "cpu" if self.seen_cpu_s > self.limits.cpu_s + 1 else None
+
+
+def tree_usage(root: int) -> tuple[float, int]:
+    """CPU seconds and resident bytes of a process and all below it (memory that several share counts for each)."""
+    children: dict[int, list[int]] = {}
+    used: dict[int, tuple[float, int]] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The fields behind the name, which is in brackets and may hold anything: proc(5).
+            fields = Path(f"/proc/{entry}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry))
+            ticks = sum(int(fields[index]) for index in range(11, 15))
+            used[int(entry)] = (ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
+    cpu_s, resident_bytes, waiting = 0.0, 0, [root]
+    while waiting:
+        pid = waiting.pop()
+        cpu_s, resident_bytes = cpu_s + used.get(pid, (0.0, 0))[0], resident_bytes + used.get(pid, (0.0, 0))[1]
+        waiting += children.pop(pid, [])
+    return cpu_s, resident_bytes
+
+
+def _ended(process: int, timeout_s: float) -> bool:
+    """Waits until the process behind a handle has ended; False if it has not in time."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process, selectors.EVENT_READ)
+        return bool(selector.select(timeout_s))
