@@ -1,0 +1,71 @@
+"""The whole road for real: a small model learns a handful of problems by heart, and then solves them in the sandbox."""
+
+import json
+
+import pytest
+import yaml
+
+from mindgeex.data.languages import language_tag
+from mindgeex.eval.benchmarks import humaneval_x
+from tests.train.conftest import run
+
+MODEL = {
+    "family": "codegeex",
+    "num_layers": 3,
+    "hidden_size": 64,
+    "num_heads": 4,
+    "feed_forward_size": 256,
+    "vocab_size": 512,
+    "seq_length": 320,
+    "dropout_rate": 0.0,
+    "init_std": 0.02,
+    "eod_id": 0,
+}
+
+
+def write_repositories(folder, problems):
+    """Each problem's prompt and solution as a file; two repositories of the same sort, since one is held out."""
+    for name, comment in (("first", ""), ("second", "\n# the same again, held out\n")):
+        for number, problem in enumerate(problems):
+            file = folder / name / f"problem{number}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(problem.prompt + problem.canonical_solution + comment)
+
+
+@pytest.mark.slow
+@pytest.mark.toolchain
+def test_a_model_that_knows_the_problems_by_heart_scores_one(tmp_path):
+    problems = humaneval_x.load(("python",)).problems
+    assert len(problems) >= 5
+    write_repositories(tmp_path / "code", problems)
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(MODEL))
+    recipe = {
+        "model": str(tmp_path / "model.yaml"),
+        "steps": 250,
+        "batch_size": len(problems),
+        "schedule": {"peak": 4e-3, "final": 4e-4, "warmup_steps": 10, "decay_steps": 250},
+        "cadence": {"checkpoint_steps": 250, "evaluate_steps": 250, "heldout_rows": 2},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+    def step(*arguments):
+        result = run(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    step(
+        "data", "build", "--source", f"local:{tmp_path}/code", "--out", tmp_path / "corpus", "--heldout-share", 0.5,
+        "--seq-length", 320, "--vocab-size", 512, "--packing", "windows", "--window-stride", 320,
+        "--rules.min-bytes", 1,
+    )  # fmt: skip
+    step("train", "--data", tmp_path / "corpus", "--recipe", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
+    prompt = f"{language_tag('python')}\n{problems[0].prompt}"
+    told = step("generate", "--checkpoint", tmp_path / "run", "--prompt", prompt, "--temperature", 0)
+    assert problems[0].canonical_solution.strip() in told
+    printed = step(
+        "eval", "run", "humaneval-x", "--checkpoint", tmp_path / "run", "--temperature", 0, "--max-new-tokens", 200,
+        "--out", tmp_path / "eval",
+    )  # fmt: skip
+    assert "pass@1 = 100" in printed
+    score = json.loads((tmp_path / "eval" / "score.json").read_text())
+    assert len((tmp_path / "eval" / "results.jsonl").read_text().splitlines()) == len(problems), score
