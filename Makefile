@@ -2,12 +2,13 @@
 PYTHON := .venv/bin/python
 export PYTHON
 
-.PHONY: help setup quickstart test check clean
+.PHONY: help setup quickstart test check bench clean
 
 help:
 	@echo "make quickstart  set everything up, then the whole road once: data, training, evaluation, report"
 	@echo "make test        set everything up, then run all tests"
 	@echo "make check       style and types: what has to be clean before a commit"
+	@echo "make bench       speed, as a ratio to a named peer measured in the same run; not part of the tests"
 	@echo "make clean       remove caches and .venv; runs/ stays"
 
 setup:
@@ -23,6 +24,9 @@ check: setup
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	scripts/types.sh
+
+bench: setup
+	$(PYTHON) -m tests.benchmarks.tokenizer
 
 clean:
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
