@@ -4,7 +4,8 @@ Covers: the program sees a read-only system, its own files and nothing of the ho
 network; namespaces, process table and temporary folder of its own, no way to make further user namespaces, no
 privileges, no inherited environment; limits on CPU time, memory (each process and the whole tree), processes, file
 size, open files, output and wall time; system calls that would escape these limits are refused (seccomp.py). Whatever
-happens, the whole process tree is dead when `run` returns, and nothing was written to the host's file systems.
+happens, the whole process tree is dead when `run` returns (or soon after the harness itself is killed: guard.py), and
+nothing was written to the host's file systems.
 
 Does not cover: errors of the kernel itself; timing side channels; a machine so loaded that the wall limit (generous on
 purpose, the CPU limit is the one that judges) is reached. Memory of the tree is sampled, so it may overshoot for
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
+from mindgeex.eval import guard
 from mindgeex.eval.job import MIB, NOBODY, Channel, Job, Result, pipe
 from mindgeex.eval.seccomp import refused_calls
 from mindgeex.eval.staging import mount_options, stage
@@ -49,6 +51,7 @@ class Sandbox:
         self._namespaces: dict[tuple[str, ...], BinaryIO] = {}
         self._refused = refused_calls()
         self._stopping = threading.Event()
+        self._mark = guard.mark()
         _adopt_orphans()
         result = self.run(Job(("true",)))
         if result.exit_code != 0:
@@ -92,7 +95,7 @@ class Sandbox:
                     stderr=output_end,
                     pass_fds=[file.fileno() for file in inherited],
                     start_new_session=True,
-                    env={"PATH": "/usr/bin:/bin"},
+                    env={"PATH": "/usr/bin:/bin", guard.VARIABLE: self._mark},
                 )
             watch = Watch(process, job.limits, self._stopping, start)
             try:

@@ -1,5 +1,6 @@
 """Hostile programs, each run for real: the verdict, and nothing left behind."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.eval.guard import VARIABLE
 from mindgeex.eval.job import MIB, Channel, Job, Limits
 from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.seccomp import refused_calls
@@ -288,6 +290,49 @@ def test_killing_the_harness_ends_its_sandboxes(mark):
     while _running(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _running(mark)
+
+
+BUSY = """
+import threading
+from mindgeex.eval.job import Job
+from mindgeex.eval.sandbox import Sandbox
+
+sandbox = Sandbox()
+print("ready", flush=True)
+
+
+def work():
+    while True:
+        sandbox.run(Job(("sh", "-c", "sleep 9 & exit 0")))
+
+
+for _ in range(3):
+    threading.Thread(target=work).start()
+"""
+
+
+def test_killing_the_harness_at_any_moment_leaves_no_process():
+    """Also while sandboxes are being set up, which is when bubblewrap alone would leave one behind."""
+    for attempt in range(12):
+        child = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE)
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        time.sleep(0.05 + 0.0037 * attempt)
+        child.kill()
+        child.communicate()
+        deadline = time.monotonic() + 20
+        while (left := _marked(child.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert left == []
+
+
+def _marked(harness: int) -> list[str]:
+    """The processes that carry the mark of a harness."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"{VARIABLE}={harness}-".encode() in path.read_bytes():
+                found.append(str(path))
+    return found
 
 
 def _running(word: str) -> bool:
