@@ -44,11 +44,11 @@ class Watch:
         }
         next_look = time.monotonic() + TICK_S
         with selectors.DefaultSelector() as selector:
-            for file in buffers:
-                selector.register(file, selectors.EVENT_READ)
+            for file, kept in buffers.items():
+                selector.register(file, selectors.EVENT_READ, kept)
             while selector.get_map() and self.stopped_by is None:
                 for key, _ in selector.select(TICK_S):
-                    buffer, most = buffers[key.fileobj]
+                    buffer, most = key.data
                     block = os.read(key.fd, 65536)
                     buffer += block
                     if not block:
