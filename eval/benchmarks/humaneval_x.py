@@ -17,6 +17,7 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,16 +108,16 @@ def load(languages: Sequence[str], data: Path | None = None) -> Dataset:
         raise UserError(f"{folder}: no such folder: --data wants the one that holds humaneval_python.jsonl.gz")
     if not languages:
         raise UserError(f"no language chosen; known: {', '.join(FILE_NAMES)}")
-    problems: list[Problem] = []
+    problems: dict[str, Problem] = {}
     hashes: dict[str, str] = {}
-    for typed in dict.fromkeys(languages):
-        language = "javascript" if typed == "js" else typed
+    for language in dict.fromkeys("javascript" if typed == "js" else typed for typed in languages):
         if language not in FILE_NAMES:
-            raise UserError(f"unknown language '{typed}'{did_you_mean(typed, FILE_NAMES)}")
+            raise UserError(f"unknown language '{language}'{did_you_mean(language, FILE_NAMES)}")
         path = _file(folder, FILE_NAMES[language])
-        hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        problems += _read(path, language)
-    return Dataset(tuple(problems), hashes, "shipped with the project" if data is None else str(data))
+        content = _content(path)
+        hashes[path.name] = hashlib.sha256(content).hexdigest()
+        _read(content, path, language, problems)
+    return Dataset(tuple(problems.values()), hashes, "shipped with the project" if data is None else str(data))
 
 
 def prompt(problem: Problem) -> str:
@@ -174,11 +175,19 @@ def _file(folder: Path, name: str) -> Path:
     raise UserError(f"{folder}: holds neither {candidates[0].name} nor {candidates[1].name}")
 
 
-def _read(path: Path, language: str) -> list[Problem]:
-    problems: dict[str, Problem] = {}
+def _content(path: Path) -> bytes:
     try:
-        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _read(content: bytes, path: Path, language: str, problems: dict[str, Problem]) -> None:
+    """Adds the problems of one file to those of the files before."""
+    before = len(problems)
+    try:
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -192,9 +201,8 @@ def _read(path: Path, language: str) -> list[Problem]:
         if problem.task_id in problems:
             raise UserError(f"{where}: task id {problem.task_id!r} occurs twice: results could not be told apart")
         problems[problem.task_id] = problem
-    if not problems:
+    if len(problems) == before:
         raise UserError(f"{path}: holds no problem")
-    return list(problems.values())
 
 
 def _problem(row: object, language: str, where: str) -> Problem:

@@ -1,13 +1,13 @@
 """Reading problems, prompts, and what becomes of a completion."""
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.data.languages import language_tag
 from mindgeex.eval.benchmarks import humaneval_x
 from mindgeex.eval.benchmarks.humaneval_x import (
     FILE_NAMES,
@@ -55,8 +55,15 @@ def test_the_benchmark_is_read_compressed(reference_data):
     assert data.sha256["humaneval_python.jsonl.gz"].startswith("5752fb122efd")
 
 
-def test_js_is_javascript():
-    assert load(["js"]).problems == load(["javascript"]).problems
+def test_js_is_javascript_and_asked_for_twice_is_scored_once():
+    assert load(["js"]).problems == load(["javascript"]).problems == load(["js", "javascript"]).problems
+
+
+def test_a_task_id_of_two_languages_is_refused(tmp_path):
+    write(tmp_path, json.dumps(ROW))
+    write(tmp_path, json.dumps(ROW), "humaneval_cpp.jsonl")
+    with pytest.raises(UserError, match="humaneval_cpp.jsonl, line 1: task id 'Python/0' occurs twice"):
+        load(["python", "cpp"], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +81,10 @@ def test_a_file_that_is_no_benchmark_is_named_with_its_line(tmp_path, text, mess
         load(["python"], write(tmp_path, text))
 
 
-def test_a_damaged_archive_is_named(tmp_path):
-    (tmp_path / "humaneval_python.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROW).encode())[:-9])
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-9], lambda packed: packed[:15] + b"\xff" * len(packed)])
+def test_a_damaged_archive_is_named(tmp_path, damage):
+    packed = gzip.compress(json.dumps(ROW).encode())
+    (tmp_path / "humaneval_python.jsonl.gz").write_bytes(damage(packed))
     with pytest.raises(UserError, match="humaneval_python.jsonl.gz: cannot be read"):
         load(["python"], tmp_path)
 
@@ -101,10 +110,6 @@ def test_a_prompt_is_the_tag_and_the_published_text(reference_data):
 
 
 def test_the_tags_are_those_of_the_training_data():
-    if importlib.util.find_spec("mindgeex.data.languages") is None:
-        pytest.skip("mindgeex.data.languages is not built yet")
-    from mindgeex.data.languages import language_tag
-
     assert {key: language_tag(key) for key in LANGUAGE_TAGS} == LANGUAGE_TAGS
 
 
