@@ -19,6 +19,11 @@ from mindgeex.common.errors import UserError
 PARTIAL = ".partial"
 """Suffix of what is still being written; anything that ends so may be deleted."""
 
+REFUSALS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP
+)  # fmt: skip
+"""What another path would put right."""
+
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
@@ -32,7 +37,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full ({free / 1e6:.0f} MB free): free some space or choose another folder; "
                 "nothing incomplete was published"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        if error.errno in REFUSALS:
             raise UserError(f"{path}: cannot be written ({error.strerror}): choose another folder") from error
         raise
 
@@ -44,17 +49,18 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    partial = path.with_name(path.name + PARTIAL)
-    with disk_errors(path):
-        try:
+    partial = _beside(path, PARTIAL)
+    try:
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             _flush(partial)
             os.replace(partial, path)
             _flush(path.parent)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 @contextlib.contextmanager
@@ -64,9 +70,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    partial, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + ".replaced" + PARTIAL)
-    with disk_errors(path):
-        try:
+    partial, replaced = _beside(path, PARTIAL), _beside(path, ".replaced" + PARTIAL)
+    try:
+        with disk_errors(path):
+            _put_back(replaced, path)
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(replaced, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -79,15 +86,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             os.replace(partial, path)
             _flush(path.parent)
             shutil.rmtree(replaced, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+    except BaseException:
+        _put_back(replaced, path)
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes indented UTF-8 JSON, atomically."""
     with atomic_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        # Half a character, as in a file name that is not UTF-8, becomes the escape that JSON has for it.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> Any:
@@ -113,6 +123,18 @@ def sha256_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    if path.name in ("", ".."):  # `.`, `/` and `..` cannot be replaced by a rename
+        raise UserError(f"{path}: cannot be written as a whole: give it a name, such as {path / 'out'}")
+    return path.with_name(path.name + suffix)
+
+
+def _put_back(replaced: Path, path: Path) -> None:
+    """Undoes the first of the two renames that replace a folder, if the second one never came."""
+    if os.path.isdir(replaced) and not os.path.lexists(path):
+        os.replace(replaced, path)
 
 
 def _flush(path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import atomic_folder, disk_errors, write_json
+from mindgeex.common.files import atomic_folder, write_json
 from mindgeex.common.progress import progress
 from mindgeex.common.versions import versions
 from mindgeex.data.config import BuildConfig
@@ -68,7 +68,7 @@ def build(config: BuildConfig, out: Path, overwrite: bool = False) -> Built:
     sources = [open_source(spec, languages) for spec in config.sources]
     if config.tokenizer is not None:
         load_tokenizer(Path(config.tokenizer))
-    with atomic_folder(out) as folder, disk_errors(out):
+    with atomic_folder(out) as folder:
         return Built(out, *_Build(config, sources, folder).run())
 
 

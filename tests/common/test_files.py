@@ -58,6 +58,20 @@ def test_an_error_in_the_block_leaves_the_old_folder(tmp_path: Path) -> None:
     assert in_folder(path) == ["old"] and in_folder(tmp_path) == ["run"]
 
 
+def test_a_folder_that_was_moved_away_for_one_that_never_came_is_put_back(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(FileNotFoundError), atomic_folder(path) as partial:
+        partial.rename(tmp_path / "elsewhere")
+    assert in_folder(path) == ["old"] and in_folder(tmp_path) == ["elsewhere", "run"]
+
+    path.rename(tmp_path / "run.replaced.partial")  # as kill -9 between the two renames leaves it
+    with pytest.raises(ValueError, match="ours"), atomic_folder(path):
+        raise ValueError("ours")
+    assert in_folder(path) == ["old"] and in_folder(tmp_path) == ["elsewhere", "run"]
+
+
 WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
@@ -138,7 +152,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path, pri
     *errors, remains = ran.stdout.splitlines()
     for error, name in zip(errors, ["big", "run", "small.json"], strict=True):
         assert error.startswith(
-            f"{disk / name}: the disk is full (1 MB free): free some space or choose another folder"
+            f"{disk / name}: the disk is full (0 MB free): free some space or choose another folder"
         )
     assert remains == "['small.json'] ['{', '\"a\":', '1', '}']"
 
@@ -149,6 +163,17 @@ def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"a\.json: cannot be written .*: choose another folder"):
             write_json(path, 1)
         with pytest.raises(UserError, match="cannot be written"), atomic_folder(path):
+            pass
+
+
+def test_a_path_that_cannot_be_renamed_to_is_refused(tmp_path: Path) -> None:
+    for path in (Path("."), Path("/"), tmp_path / ".."):
+        with pytest.raises(UserError, match="give it a name, such as"), atomic_folder(path):
+            pass
+        with pytest.raises(UserError, match="give it a name, such as"), atomic_file(path):
+            pass
+    for write in (atomic_file, atomic_folder):
+        with pytest.raises(UserError, match="cannot be written .File name too long"), write(tmp_path / ("a" * 300)):
             pass
 
 
@@ -167,6 +192,12 @@ def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"é": [1, None]})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "é": [\n    1,\n    null\n  ]\n}\n'
     assert read_json(tmp_path / "a.json") == {"é": [1, None]}
+
+
+def test_half_a_character_in_a_name_is_kept(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.py")
+    write_json(tmp_path / "a.json", [name])
+    assert read_json(tmp_path / "a.json") == [name]
 
 
 @pytest.mark.parametrize(
