@@ -71,14 +71,14 @@ PUBLISHED_MIX = {
 """CodeGeeX's training mix in percent, from its published figure; the other languages together are 3.10."""
 
 _CPP = re.compile(
-    r"^\s*(?:template\s*<|namespace\b|using\s+\w|class\s+\w|(?:public|private|protected)\s*:)|\w::\w|\bstd::"
-    r"|^\s*#\s*include\s*<(?:string|vector|map|memory|iostream|algorithm|utility|functional)>"
+    r"^[^\S\n]*(?:template\s*<|namespace\b|using\s+\w|class\s+\w|(?:public|private|protected)\s*:)|\w::\w|\bstd::"
+    r"|^[^\S\n]*#\s*include\s*<(?:string|vector|map|memory|iostream|algorithm|utility|functional)>"
     r"|\b(?:constexpr|nullptr|noexcept|decltype|static_cast|typename|virtual|operator)\b",
     re.MULTILINE,
 )
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _EXTERN_C = re.compile(r"#\s*if(?:def\s+__cplusplus|\s+defined\s*\(?\s*__cplusplus).*?#\s*endif", re.DOTALL)
-_OBJECTIVE_C = re.compile(r"^\s*(?:@(?:interface|implementation|protocol|end|class)\b|#\s*import\b)", re.MULTILINE)
+_OBJECTIVE_C = re.compile(r"^[^\S\n]*(?:@(?:interface|implementation|protocol|end|class)\b|#\s*import\b)", re.MULTILINE)
 
 
 def c_or_cpp(text: str) -> str:

@@ -56,12 +56,13 @@ class LocalSource:
             raise UserError(f"--source local:{argument}: no such folder") from None
         except OSError as error:
             raise UserError(f"--source local:{argument}: cannot be read as a folder: {error.strerror}") from None
+        self.name = printable(self.root.name)
 
     def parts(self) -> Iterator[LocalPart]:
         """The files with a wanted extension, depth first, names sorted, in runs of about PART_BYTES."""
         files: list[tuple[str, str]] = []
         size = 0
-        for repo, path, num_bytes in self._walk("", self.root.name):
+        for repo, path, num_bytes in self._walk("", self.name):
             if num_bytes is None:
                 yield LocalPart(((repo, path),), 0, unreadable=True)
                 continue
@@ -108,15 +109,19 @@ class LocalSource:
             yield repo, below, None
             return
         if below and any(entry.name == ".git" for entry in entries):
-            repo = f"{self.root.name}/{printable(below)}"
+            repo = f"{self.name}/{printable(below)}"
         plain_root = not below and not any(entry.name == ".git" for entry in entries)
         for entry in entries:
             path = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir(follow_symlinks=False):
                 if entry.name not in SKIPPED_FOLDERS:
                     yield from self._walk(path, f"{repo}/{printable(entry.name)}" if plain_root else repo)
-            elif self.languages.intersection(possible_languages(entry.name)) and entry.is_file():
-                yield repo, path, entry.stat().st_size
+            elif self.languages.intersection(possible_languages(entry.name)):
+                try:
+                    if entry.is_file():
+                        yield repo, path, entry.stat().st_size
+                except OSError:  # a link in a circle or into a folder that is closed to us: reading it will say so
+                    yield repo, path, 0
 
 
 def default_sources() -> tuple[str, ...]:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from mindgeex.common.errors import UserError
@@ -121,4 +123,12 @@ def test_header_is_c_or_cpp_by_content(text, expected):
 
 def test_m_is_objective_c_or_matlab_by_content():
     assert detect_language("x.m", "#import <Foundation/Foundation.h>\n@interface A\n@end\n") == "objective-c"
+    assert detect_language("x.m", "\n\n \t@interface A\n@end\n") == "objective-c"
     assert detect_language("x.m", "function y = f(x)\n  y = x';\nend\n") == "matlab"
+
+
+@pytest.mark.parametrize("name", ["x.h", "x.m"])
+def test_a_long_run_of_blank_lines_takes_no_time(name):
+    start = time.perf_counter()
+    detect_language(name, "\n" * 100_000 + "int x;\n")
+    assert time.perf_counter() - start < 1

@@ -95,14 +95,17 @@ def test_symbolic_links(tmp_path):
     (tmp_path / "r" / "link.py").symlink_to("a.py")
     (tmp_path / "r" / "broken.py").symlink_to("nowhere.py")
     (tmp_path / "r" / "loop").symlink_to(tmp_path)
-    assert [item.path for item in read_all(tmp_path)] == ["r/a.py", "r/link.py"]
+    (tmp_path / "r" / "self.py").symlink_to("self.py")
+    *documents, circle = read_all(tmp_path)
+    assert [item.path for item in documents] == ["r/a.py", "r/link.py"]
+    assert circle == Drop("unreadable", f"{tmp_path.name}/r", "r/self.py")
 
 
 def test_a_file_name_that_is_not_utf8(tmp_path):
-    with open(os.fsencode(tmp_path) + b"/caf\xe9.py", "wb") as file:
-        file.write(b"x = 1\n")
-    (item,) = read_all(tmp_path)
-    assert item == Document("x = 1\n", "python", tmp_path.name, "caf\ufffd.py")
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    write(root / os.fsdecode(b"caf\xe9.py"))
+    (item,) = read_all(root)
+    assert item == Document("x = 1\n", "python", "caf\ufffd", "caf\ufffd.py")
 
 
 def test_unwanted_files_are_not_read(tmp_path):
