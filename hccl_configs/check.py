@@ -5,6 +5,7 @@ Does not cover: whether the addresses answer, whether this machine is one of the
 """
 
 import ipaddress
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from mindgeex.common.files import read_json
 VERSION = "1.0"
 """The only layout written and understood here."""
 MAX_SERVER_ID_CHARS = 63
+MAX_DIGITS = 18
+"""Of a number; longer ones are no number of a device."""
 Seen = dict[Any, str]
 """A value that has to be unique -> the entry that has it already."""
 
@@ -111,9 +114,10 @@ def _duplicate(key: str, value: Any, where: str, seen: Seen, remedy: str) -> Ite
 
 
 def _rank_gaps(ranks: Seen) -> Iterator[str]:
-    missing = [rank for rank in range(max(ranks, default=-1) + 1) if rank not in ranks]
-    if missing:
-        shown = ", ".join(map(str, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+    num_missing = max(ranks, default=-1) + 1 - len(ranks)
+    if num_missing:
+        missing = itertools.islice((rank for rank in itertools.count() if rank not in ranks), min(num_missing, 10))
+        shown = ", ".join(map(str, missing)) + (f" and {num_missing - 10} more" if num_missing > 10 else "")
         yield (
             f"rank_id goes up to {max(ranks)} and skips {shown}: number the devices from 0 without gaps "
             "(`mindgeex hccl make` does)"
@@ -121,4 +125,5 @@ def _rank_gaps(ranks: Seen) -> Iterator[str]:
 
 
 def _whole_number(value: Any) -> int | None:
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None
+    plain = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
+    return int(value) if plain else None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mindgeex.common.errors import UserError
 
-ADDRESS = re.compile(r"address_(\d+)\s*=\s*(\S*)")
+ADDRESS = re.compile(r"address_(\d+)\s*=\s*(.*)")
 OTHER_HCCN_KEY = re.compile(r"\w+\s*=")
 
 

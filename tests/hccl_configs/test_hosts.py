@@ -38,6 +38,7 @@ def test_both_notations_give_the_same_hosts(tmp_path: Path) -> None:
         ("# nobody\n", "lists no server"),
         ("10.0.0.1\n", r"line 1: server 10\.0\.0\.1 has no device"),
         ("10.0.0.1 192.168.100\n", r"line 1: '192\.168\.100' is not an IP address: give device 0"),
+        ("a\naddress_0=1.1.1.1 1.1.1.2\n", "line 2: '1.1.1.1 1.1.1.2' is not an IP address"),
         ("address_0=192.168.1.1\n", "line 1: 'address_0=192.168.1.1' comes before any server"),
         ("10.0.0.1\naddress_0=\n", "line 2: '' is not an IP address"),
         ("a\naddress_0=1.1.1.1\naddress_0=1.1.1.2\n", "line 3: device 0 of server a is given twice"),

@@ -122,6 +122,8 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "gap in the ranks": (lambda t: device(t, 1, 1).update(rank_id="5"), "rank_id goes up to 5 and skips 3, 4"),
     "wide gap": (lambda t: device(t, 1, 1).update(rank_id="40"), "skips 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 27 more"),
+    "gap without end": (lambda t: device(t, 1, 1).update(rank_id="9" * 18), "12 and 999999999999999986 more"),
+    "rank of too many digits": (lambda t: device(t, 1, 1).update(rank_id="9" * 5000), "give the number as text"),
     "rank as a number": (lambda t: device(t, 1, 1).update(rank_id=3), "rank_id is 3: give the number as text"),
     "duplicate address": (
         lambda t: device(t, 1, 0).update(device_ip="192.168.100.1"),
