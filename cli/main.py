@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"mindgeex: {error}", file=sys.stderr)
         return 2
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        print(f"mindgeex: {error.filename}: {error.strerror}: choose another path or user", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("mindgeex: interrupted", file=sys.stderr)
         return 130

@@ -54,6 +54,28 @@ def test_a_users_mistake_has_no_traceback_and_ours_keeps_it(tmp_path: Path) -> N
             del cli.COMMANDS["broken"]
 
 
+CLOSED_TO_US = """
+import os, sys
+from mindgeex.cli.main import main
+build = ["data", "build", "--out", sys.argv[1], "--source"]
+assert main([*build, "local:/no/such/place"]) == 2  # loads all that is needed, which may be closed to others
+if os.geteuid() == 0:  # whom no folder is closed to
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(main([*build, "local:/"]))
+"""
+
+
+def test_a_closed_folder_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    command = [sys.executable, "-c", CLOSED_TO_US, tmp_path / "closed/corpus"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 2
+    _, line = ran.stderr.splitlines()
+    assert line.startswith(f"mindgeex: {tmp_path}/closed/corpus/manifest.json: Permission denied: ")
+
+
 def test_a_misspelt_option_is_refused() -> None:
     ran = mindgeex("hccl", "make", "--host", "x", "--out", "y")
     assert ran.returncode == 2 and "--hosts" in ran.stderr and "Traceback" not in ran.stderr
