@@ -1,12 +1,13 @@
 """Rows that survive kill -9: one JSON object a line, appended as soon as it is known.
 
-Covers: a process killed in the middle of a line (the torn line is cut off when the file is opened again), two runs
-that write to one file at once (the second is refused).
+Covers: a process killed in the middle of a line (the torn line is cut off when the file is opened again), a disk that
+fills in the middle of a line (it is cut off at once), two runs that write to one file at once (the second is refused).
 Does not cover: a power failure: rows are handed to the operating system, not forced to the disk one by one.
 """
 
 import fcntl
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,36 +29,45 @@ class Rows:
         self._lock = threading.Lock()
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab+")
+            self._file = path.open("ab+", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
             raise UserError(f"{path}: another run is writing to it: wait, or choose another folder") from None
-        self.rows = self._read()
+        self.rows: list[dict[str, Any]] = []
         """What was there when it was opened, and what was appended since."""
+        try:
+            self._read()
+        except UserError:
+            self._file.close()
+            raise
 
     def append(self, row: dict[str, Any]) -> None:
         """Adds a row; it is kept even if this process is killed right after."""
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock, disk_errors(self.path):
-            self._file.write(line)
-            self._file.flush()
+            end = os.fstat(self._file.fileno()).st_size
+            rest = memoryview(line)
+            try:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError:
+                self._file.truncate(end)
+                raise
             self.rows.append(row)
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> None:
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
         if whole != len(content):
             self._file.truncate(whole)
-        rows = []
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
-                rows.append(json.loads(line))
+                self.rows.append(json.loads(line))
             except ValueError:
                 raise UserError(f"{self.path}, line {number}: damaged: delete the file to start over") from None
-        return rows
 
     def __enter__(self) -> "Rows":
         """Nothing: opened already."""

@@ -3,6 +3,7 @@
 Covers: one process on one device, exact resume. Does not cover: several devices, loss scaling.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -100,7 +101,9 @@ def train(config: RunConfig, corpus_folder: Path, run_folder: Path, resume: bool
         Console(config.steps),
     ]
     batches = corpus.batches("train", config.batch_size, seed=config.seed, start_row=state.step * config.batch_size)
-    try:
+    with contextlib.ExitStack() as ending:  # every callback ends, even if another one cannot
+        for callback in callbacks:
+            ending.callback(callback.end)
         record = StepRecord(state.step)
         for callback in callbacks:
             callback.begin(record)
@@ -117,9 +120,6 @@ def train(config: RunConfig, corpus_folder: Path, run_folder: Path, resume: bool
             check_finite(record, run_folder)
             for callback in callbacks:
                 callback.after_step(record)
-    finally:
-        for callback in callbacks:
-            callback.end()
     return summarise(run_folder, model_config, heldout.xz_bits_per_byte, len(heldout.text))
 
 

@@ -1,6 +1,7 @@
 """A run from problems to rows: the gate, resuming, seeds, refusals."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -157,6 +158,22 @@ def test_a_torn_last_row_is_cut_off(tmp_path):
     path.write_bytes(b'{"a": 1}\n{"a": 2')
     with Rows(path) as rows:
         assert rows.rows == [{"a": 1}]
+        rows.append({"a": 3})
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 3}\n'
+
+
+def test_a_row_that_cannot_be_written_leaves_the_others_whole(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with Rows(path) as rows:
+        rows.append({"a": 1})
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))  # as on a full disk: the first bytes still fit
+        try:
+            with pytest.raises(OSError):
+                rows.append({"a": 2, "much": "x" * 100})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert path.read_bytes() == b'{"a": 1}\n'
         rows.append({"a": 3})
     assert path.read_bytes() == b'{"a": 1}\n{"a": 3}\n'
 

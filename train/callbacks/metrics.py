@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from mindgeex.common.files import atomic_file, disk_errors
 from mindgeex.train.callbacks.base import Callback, StepRecord
@@ -15,14 +15,14 @@ class Metrics(Callback):
 
     def __init__(self, run_folder: Path, log_steps: int):
         self.path, self.log_steps = run_folder / METRICS_FILE, log_steps
-        self.file: IO[str] | None = None
+        self.file: BinaryIO | None = None
 
     def begin(self, record: StepRecord) -> None:
         """Drops the lines of steps that will be done again, then opens the file for appending."""
         kept = [line for line in read_metrics(self.path) if line["step"] <= record.step]
         with atomic_file(self.path) as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self.file = self.path.open("a", encoding="utf-8")
+        self.file = self.path.open("ab", buffering=0)  # a buffer would fail again when it is closed
         if record.values and not any(line["step"] == record.step for line in kept):
             self._write(record)
 
@@ -38,9 +38,10 @@ class Metrics(Callback):
 
     def _write(self, record: StepRecord) -> None:
         assert self.file is not None
+        line = memoryview(json.dumps({"step": record.step, **record.values}).encode() + b"\n")
         with disk_errors(self.path):
-            self.file.write(json.dumps({"step": record.step, **record.values}) + "\n")
-            self.file.flush()
+            while line:
+                line = line[self.file.write(line) :]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

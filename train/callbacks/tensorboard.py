@@ -1,9 +1,18 @@
-"""The same figures as metrics.jsonl, for TensorBoard."""
+"""The same figures as metrics.jsonl, for TensorBoard.
 
+Events are written by this thread, not by the queue of tensorboardX's SummaryWriter: its thread dies on a full disk, and
+the run would wait for it for ever.
+"""
+
+import time
 from pathlib import Path
 from typing import Any
 
+from mindgeex.common.files import disk_errors
 from mindgeex.train.callbacks.base import Callback, StepRecord
+
+FLUSH_INTERVAL_S = 10.0
+"""Seconds between two moments at which the event file is forced to the disk."""
 
 
 class TensorBoard(Callback):
@@ -12,14 +21,20 @@ class TensorBoard(Callback):
     def __init__(self, run_folder: Path):
         self.folder = run_folder / "tensorboard"
         self.writer: Any = None
+        self.flushed = 0.0
 
     def begin(self, record: StepRecord) -> None:
         """Opens an event file; a resumed run hides the steps that it does again."""
         # tensorboardX loads google.protobuf, which must not come before mindspore.
         import mindspore  # noqa: F401
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
-        self.writer = SummaryWriter(str(self.folder), purge_step=record.step + 1 if record.step else None)
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.writer = EventsWriter(str(self.folder / "events"))
+        if record.step:
+            self._put(record.step + 1, session_log=SessionLog(status=SessionLog.START))
         self._write(record)
 
     def after_step(self, record: StepRecord) -> None:
@@ -29,8 +44,21 @@ class TensorBoard(Callback):
     def end(self) -> None:
         """Flushes and closes the event file."""
         if self.writer is not None:
-            self.writer.close()
+            with disk_errors(self.folder):
+                self.writer.close()
 
     def _write(self, record: StepRecord) -> None:
+        from tensorboardX.summary import scalar
+
         for name, value in record.values.items():
-            self.writer.add_scalar(name, value, record.step)
+            self._put(record.step, summary=scalar(name, value))
+        if time.monotonic() - self.flushed > FLUSH_INTERVAL_S:
+            with disk_errors(self.folder):
+                self.writer.flush()
+            self.flushed = time.monotonic()
+
+    def _put(self, step: int, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        with disk_errors(self.folder):
+            self.writer.write_event(Event(wall_time=time.time(), step=step, **what))

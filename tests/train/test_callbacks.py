@@ -1,0 +1,45 @@
+"""What records a run, where no more can be written: it says so, at once, and ends."""
+
+import contextlib
+import json
+import resource
+
+import pytest
+
+from mindgeex.train.callbacks.base import StepRecord
+from mindgeex.train.callbacks.metrics import METRICS_FILE, Metrics
+from mindgeex.train.callbacks.tensorboard import TensorBoard
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """The system refuses to let a file grow beyond so many bytes, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_metrics_that_cannot_be_written_fail_once_and_not_again_when_they_end(tmp_path):
+    metrics = Metrics(tmp_path, log_steps=1)
+    metrics.begin(StepRecord(0))
+    with files_of_at_most(110):
+        with pytest.raises(OSError):
+            for step in range(1, 100):
+                metrics.after_step(StepRecord(step, {"loss": 1.0}))
+        metrics.end()
+    lines = (tmp_path / METRICS_FILE).read_text().split("\n")
+    assert [json.loads(line)["step"] for line in lines[:-1]] == [1, 2, 3, 4]
+
+
+def test_events_that_cannot_be_written_stop_the_run_and_do_not_hang_it(tmp_path):
+    board = TensorBoard(tmp_path)
+    board.begin(StepRecord(0))
+    with files_of_at_most(20_000), pytest.raises(OSError):
+        for step in range(1, 10_000):
+            board.after_step(StepRecord(step, {"loss": 1.0}))
+    board.end()
+    [file] = (tmp_path / "tensorboard").iterdir()
+    assert file.stat().st_size > 20_000
