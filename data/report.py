@@ -1,9 +1,12 @@
 """Pages about a corpus, from its manifest: what is in it, what was dropped and why, and the split."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mindgeex.common.html import Section
 from mindgeex.data.languages import PUBLISHED_MIX
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DROP_TEXT = {
     "not_sampled": "left out by the cap on bytes, by a hash of the name",
@@ -76,7 +79,26 @@ def _dropped(manifest: dict[str, Any]) -> Section:
         f"{documents['in']:,} files in = {documents['kept']:,} kept + {sum(documents['dropped'].values()):,} dropped. "
         "A file is counted under the first rule that drops it."
     )
-    return section.table(["reason", "meaning", "files", "percent", "such as"], rows) if rows else section
+    if not rows:
+        return section
+    return section.figure(_drops_figure(documents)).table(["reason", "meaning", "files", "percent", "such as"], rows)
+
+
+def _drops_figure(documents: dict[str, Any]) -> "Figure":
+    """What became of the files that were read: kept, or dropped by which rule; logarithmic, with the counts."""
+    from matplotlib.figure import Figure
+
+    counts = {"kept": documents["kept"], **documents["dropped"]}
+    counts.pop("not_sampled", None)
+    figure = Figure(figsize=(8, 1 + 0.35 * len(counts)))
+    axes = figure.subplots()
+    bars = axes.barh(list(counts), list(counts.values()), 0.6, color=["C0", *["C1"] * (len(counts) - 1)])
+    axes.bar_label(bars, labels=[f"{count:,}" for count in counts.values()], padding=3)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("files (of those that were read)")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def _split(manifest: dict[str, Any]) -> Section:
