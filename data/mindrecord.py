@@ -40,16 +40,13 @@ CHUNK_ROWS = 1 << 16
 Split = Literal["train", "heldout"]
 
 
-def write_shards(
-    blocks: Iterable[np.ndarray], folder: Path, prefix: str, seq_length: int, rows_per_shard: int
-) -> list[dict[str, Any]]:
+def write_shards(blocks: Iterable[np.ndarray], folder: Path, prefix: str, rows_per_shard: int) -> list[dict[str, Any]]:
     """Writes rows to `<prefix>-00000.mindrecord` and so on, in a folder that nobody reads yet.
 
     Args:
-        blocks: int32 [rows, seq_length + 1] each, any number of rows.
+        blocks: int32 [rows, seq_length + 1] each, any number of rows of the same length.
         folder: where; made if absent.
         prefix: the shards' name, also their `split` in the manifest.
-        seq_length: tokens of input a row.
         rows_per_shard: rows in every shard but the last.
 
     Returns:
@@ -60,14 +57,19 @@ def write_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
-    held = np.empty((0, seq_length + 1), np.int32)
+    pieces: list[np.ndarray] = []
+    held = 0
     for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) >= rows_per_shard:
-            entries.append(_write_shard(held[:rows_per_shard], folder, prefix, len(entries)))
-            held = held[rows_per_shard:]
-    if len(held):
-        entries.append(_write_shard(held, folder, prefix, len(entries)))
+        pieces.append(block)
+        held += len(block)
+        if held >= rows_per_shard:  # joined only then: joining at every block would copy the same rows over and over
+            rows = np.concatenate(pieces)
+            while len(rows) >= rows_per_shard:
+                entries.append(_write_shard(rows[:rows_per_shard], folder, prefix, len(entries)))
+                rows = rows[rows_per_shard:]
+            pieces, held = [rows], len(rows)
+    if held:
+        entries.append(_write_shard(np.concatenate(pieces), folder, prefix, len(entries)))
     return entries
 
 
@@ -97,6 +99,15 @@ def _write_shard(rows: np.ndarray, folder: Path, prefix: str, number: int) -> di
     }
 
 
+def is_corpus(folder: Path) -> bool:
+    """Whether a manifest says that the folder is a corpus, of this format or another; what it holds is not checked."""
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except UserError:
+        return False
+    return isinstance(manifest, dict) and str(manifest.get("format")).startswith(FORMAT.rstrip("0123456789"))
+
+
 def fingerprint(shards: list[dict[str, Any]]) -> str:
     """SHA-256 over the manifest's list of shards, in hexadecimal: equal corpora have equal ones."""
     return hashlib.sha256(json.dumps(shards, sort_keys=True).encode("utf-8")).hexdigest()
@@ -121,12 +132,17 @@ class Corpus:
             raise UserError(f"{folder}: no manifest.json, so no complete corpus: make one with `mindgeex data build`")
         manifest = read_json(folder / "manifest.json")
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise UserError(f"{folder}/manifest.json: format is not {FORMAT!r}: build the corpus again")
-        for shard in manifest["shards"]:
-            _check(folder, shard)
-            _check(folder, shard["index"])
-        for entry in manifest["tokenizer"]["files"]:
-            _check(folder, entry)
+            raise UserError(f"{folder}/manifest.json: format is not {FORMAT!r}: choose another folder")
+        try:
+            for shard in manifest["shards"]:
+                _check(folder, shard)
+                _check(folder, shard["index"])
+            for entry in manifest["tokenizer"]["files"]:
+                _check(folder, entry)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder}/manifest.json: altered ({error}): build the corpus again with --overwrite"
+            ) from None
         return cls(folder, manifest)
 
     @property

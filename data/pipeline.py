@@ -27,7 +27,7 @@ from mindgeex.data.dedup import Seen, digest
 from mindgeex.data.document import Document, DocumentShards, Drop, file_entry, read_shard
 from mindgeex.data.filters import Rules, first_reason
 from mindgeex.data.languages import canonical, language_tag
-from mindgeex.data.mindrecord import FORMAT, Corpus, write_shards
+from mindgeex.data.mindrecord import FORMAT, Corpus, is_corpus, write_shards
 from mindgeex.data.packing import packed, windows
 from mindgeex.data.sources import Source, open_source
 from mindgeex.data.split import heldout_repositories, unit_hash
@@ -62,7 +62,7 @@ def build(config: BuildConfig, out: Path, overwrite: bool = False) -> Built:
     out = Path(out)
     if not overwrite and (corpus := _existing(config, out)):
         return Built(out, corpus.manifest, {})
-    if out.exists() and not (out / "manifest.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not is_corpus(out) and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there and is not a corpus: choose another folder for --out")
     languages = frozenset(canonical(key) for key in config.languages)
     sources = [open_source(spec, languages) for spec in config.sources]
@@ -79,7 +79,10 @@ def _existing(config: BuildConfig, out: Path) -> Corpus | None:
     there, wanted = corpus.manifest["config"], config.identity()
     different = [key for key in wanted if there.get(key) != wanted[key]]
     if config.tokenizer is not None and not different and fingerprint(Path(config.tokenizer)) != _tokenizer(corpus):
-        different = ["tokenizer"]
+        raise UserError(
+            f"{out}: a corpus built with another tokenizer than {config.tokenizer} now holds is there: "
+            "choose another --out, or replace it with --overwrite"
+        )
     if different:
         key = different[0]
         raise UserError(
@@ -244,7 +247,7 @@ class _Build:
         if self.config.tokenizer is not None:
             folder.mkdir()
             for file in sorted(Path(self.config.tokenizer).iterdir()):
-                if file.name in FILES or file.suffix == ".json":
+                if file.name in FILES or (file.suffix == ".json" and file.is_file()):
                     shutil.copyfile(file, folder / file.name)
             return folder
         with progress("train the tokenizer, shards", len(train)) as bar:
@@ -280,7 +283,7 @@ class _Build:
                 else:
                     rows = windows(tokens(), config.seq_length, eod_id, config.window_stride)
                 folder = self.folder / "shards"
-                entries += write_shards(rows, folder, split, config.seq_length, config.rows_per_shard)
+                entries += write_shards(rows, folder, split, config.rows_per_shard)
             results.close()
         return entries
 

@@ -211,7 +211,10 @@ def _check_merges(folder: Path, vocab: dict[str, int], ranks: dict[bytes, int]) 
     """Checks the order: tiktoken merges in the order of ids, so the ids must be in the order of the merges."""
     if len(set(ranks.values())) < len(vocab) - (EOD in vocab) or any(bytes([byte]) not in ranks for byte in range(256)):
         raise UserError(f"{folder}/vocab.json: needs all 256 single bytes and no id twice")
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    try:
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder}/merges.txt: cannot be read: {error}") from None
     merged = dict.fromkeys(line.replace(" ", "") for line in lines if line.count(" ") == 1 and line[0:9] != "#version:")
     ids = [vocab.get(token, -1) for token in merged]
     if ids != sorted(ids) or -1 in ids or len(ids) != len(ranks) - 256:

@@ -96,9 +96,9 @@ def test_order_answers_the_same_for_any_question(total, seed, slots):
 
 def test_shards_hold_the_rows_they_should(tmp_path):
     rows = np.arange(2500 * 5, dtype=np.int32).reshape(2500, 5)
-    entries = write_shards(iter([rows[:7], rows[7:1500], rows[1500:]]), tmp_path / "shards", "train", 4, 1200)
+    entries = write_shards(iter([rows[:7], rows[7:1500], rows[1500:]]), tmp_path / "shards", "train", 1200)
     assert [entry["rows"] for entry in entries] == [1200, 1200, 100]
-    assert write_shards(iter([]), tmp_path / "none", "train", 4, 1200) == []
+    assert write_shards(iter([]), tmp_path / "none", "train", 1200) == []
     assert all((tmp_path / entry["file"]).stat().st_size < 10_000_000 for entry in entries)
 
 
@@ -149,6 +149,11 @@ def test_altered_documents_are_named(copied):
 def test_what_is_not_a_corpus_is_refused(tmp_path, copied):
     with pytest.raises(UserError, match="no manifest.json"):
         Corpus.open(tmp_path)
+    manifest = json.loads((copied / "manifest.json").read_text())
+    del manifest["shards"][0]["sha256"]
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="manifest.json: altered .'sha256'"):
+        Corpus.open(copied)
     (copied / "manifest.json").write_text('{"format": "other"}')
     with pytest.raises(UserError, match="format is not"):
         Corpus.open(copied)

@@ -102,6 +102,12 @@ def test_a_given_tokenizer_is_copied_and_used(built, config, tmp_path):
     assert not other.manifest["tokenizer"]["trained_here"]
     assert other.manifest["shards"] == built.manifest["shards"]
     assert build(wanted, tmp_path / "corpus").seconds == {}
+    changed = dataclasses.replace(wanted, tokenizer=str(tmp_path / "tokenizer"))
+    shutil.copytree(given, changed.tokenizer)
+    build(changed, tmp_path / "changing")
+    (tmp_path / "tokenizer" / "added_tokens.json").unlink()
+    with pytest.raises(UserError, match="another tokenizer than .*/tokenizer now holds is there: .*--overwrite"):
+        build(changed, tmp_path / "changing")
 
 
 def test_the_sample_is_not_the_first_files_and_grows_with_the_cap(config, tmp_path):
@@ -196,6 +202,9 @@ def test_a_folder_with_something_else_is_not_touched(tmp_path, config):
     for overwrite in (False, True):
         with pytest.raises(UserError, match="is there and is not a corpus"):
             build(config, tmp_path, overwrite=overwrite)
+    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(UserError, match="is there and is not a corpus"):
+        build(config, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 

@@ -157,6 +157,9 @@ def test_damaged_folders_are_refused(small, tmp_path):
     (tmp_path / "vocab.json").write_text(json.dumps(vocab))
     with pytest.raises(UserError, match="ids must follow the order of merges"):
         load_tokenizer(tmp_path)
+    (tmp_path / "merges.txt").write_bytes(b"\xff \xfe\n")
+    with pytest.raises(UserError, match="merges.txt: cannot be read: 'utf-8'"):
+        load_tokenizer(tmp_path)
     copy(small.folder, tmp_path)
     added = json.loads((tmp_path / "added_tokens.json").read_text())
     del added["<|extratoken_12|>"]
