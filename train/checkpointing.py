@@ -43,7 +43,9 @@ class TrainState:
 
 
 def save(folder: Path, state: TrainState, keep: int) -> Path:
-    """Publishes a checkpoint of `state` under `folder` and deletes all but the newest `keep`.
+    """Publishes a checkpoint of `state` under `folder` and deletes all up to it but the newest `keep`.
+
+    A later one was passed over as damaged when the run was resumed: it stays until its step is saved again.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
@@ -57,7 +59,7 @@ def save(folder: Path, state: TrainState, keep: int) -> Path:
         digests = {str(file.relative_to(partial)): sha256_file(file) for file in files}
         write_json(partial / STATE_FILE, {"step": state.step, "sha256": digests, "versions": versions()})
         verify(partial)
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in [other for other in list_checkpoints(folder) if other <= path][:-keep]:
         shutil.rmtree(old)
     return path
 
@@ -77,6 +79,8 @@ def verify(path: Path) -> int:
         UserError: a file is missing or altered (named).
     """
     state = read_json(path / STATE_FILE)
+    if not isinstance(state, dict) or not state.keys() >= {"step", "sha256"}:
+        raise UserError(f"{path / STATE_FILE}: altered since it was written: take an earlier checkpoint")
     for name, digest in state["sha256"].items():
         file = path / name
         if not file.is_file():

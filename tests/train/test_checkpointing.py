@@ -1,0 +1,60 @@
+"""Which checkpoints stay, and which one a run goes on from."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from mindgeex.model_zoo.config import ModelConfig
+from mindgeex.train.checkpointing import OPTIMIZER_FILE, STATE_FILE, TrainState, newest_whole, save
+
+SIZES = ModelConfig("codegeex", 2, 8, 2, vocab_size=8, seq_length=8, feed_forward_size=8, eod_id=0)
+
+
+@pytest.fixture
+def state(tmp_path):
+    """Parameters that are real and few; here it does not matter whose."""
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "vocab.json").write_text("{}")
+    parameter = {"a": ms.Parameter(ms.Tensor(np.ones(3, np.float32)))}
+    return TrainState(SIZES, parameter, parameter, tokenizer)
+
+
+def save_steps(folder, state, *steps, keep):
+    for step in steps:
+        state.step = step
+        save(folder, state, keep)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def damage(checkpoint):
+    (checkpoint / OPTIMIZER_FILE).write_bytes(b"")
+
+
+def test_the_newest_stay(tmp_path, state):
+    save_steps(tmp_path / "run", state, 10, 20, 30, keep=2)
+    assert names(tmp_path / "run") == ["step-00000020", "step-00000030"]
+
+
+def test_the_newest_whole_one_is_taken(tmp_path, state):
+    folder = tmp_path / "run"
+    save_steps(folder, state, 10, 20, 30, 40, keep=4)
+    damage(folder / "step-00000040")
+    (folder / "step-00000030" / STATE_FILE).write_text("[]\n")
+    assert newest_whole(folder) == folder / "step-00000020"
+
+
+def test_damaged_checkpoints_ahead_do_not_push_out_those_of_a_resumed_run(tmp_path, state):
+    folder = tmp_path / "run"
+    save_steps(folder, state, 30, 40, keep=2)
+    damage(folder / "step-00000030")
+    damage(folder / "step-00000040")
+    assert newest_whole(folder) is None
+    save_steps(folder, state, 10, keep=2)
+    assert newest_whole(folder) == folder / "step-00000010"
+    save_steps(folder, state, 20, 30, 40, keep=2)
+    assert names(folder) == ["step-00000030", "step-00000040"]
+    assert newest_whole(folder) == folder / "step-00000040"
