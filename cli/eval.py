@@ -57,6 +57,8 @@ def run(
     for name, value in (("--num-samples", num_samples), ("--cpu-seconds", cpu_seconds), ("--memory-mb", memory_mb)):
         if value < 1:
             raise UserError(f"{name} {value}: at least 1")
+    if workers < 0:
+        raise UserError(f"--workers {workers}: at least 1, or 0 for one a core")
     completer: runner.Completer | None = None
     dataset = humaneval_x.load(languages, data)
     if checkpoint is not None:

@@ -65,6 +65,12 @@ def generate(
         max_new_tokens: tokens a continuation has at the most.
         seed: the same seed gives the same text.
     """
+    from mindgeex.common.errors import UserError
+
+    if num_samples < 1:
+        raise UserError(f"--num-samples {num_samples}: at least 1")
+    if not 0 <= seed < 2**64:
+        raise UserError(f"--seed {seed}: at least 0 and below 2^64")
     completer = load_completer(
         checkpoint, temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=max_new_tokens
     )

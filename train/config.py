@@ -59,6 +59,8 @@ class RunConfig:
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}: it must be at least 0 and below 2^32")
         load_model_config(self.model)
 
 
@@ -92,4 +94,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise UserError(f"override {override!r}: '{name}' holds a value, not keys")
         tree = inner
-    tree[last] = yaml.safe_load(value)
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise UserError(f"override {override!r}: the value is not valid YAML: {problem}") from None

@@ -53,6 +53,7 @@ def test_bad_input_is_one_line_with_the_remedy(tmp_path):
     refused(mindgeex("humaneval-x", "--canonical", "--data", tmp_path / "no", "--out", tmp_path), "no such folder")
     refused(mindgeex("humaneval-x", "--canonical", "--languages", "perl", "--out", tmp_path), "unknown language 'perl'")
     refused(mindgeex("humaneval-x", "--canonical", "--num-samples", 0, "--out", tmp_path), "--num-samples 0")
+    refused(mindgeex("humaneval-x", "--canonical", "--workers", -1, "--out", tmp_path), "--workers -1")
     (tmp_path / "humaneval_go.jsonl").write_text("{}\n")
     words = ("--canonical", "--languages", "go", "--data", tmp_path, "--out", tmp_path / "out")
     refused(mindgeex("humaneval-x", *words), "humaneval_go.jsonl, line 1: key 'task_id'")
