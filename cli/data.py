@@ -76,12 +76,13 @@ def build(
 def show(built: object) -> None:
     """Prints the summary of a `pipeline.Built`."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     result = dataclasses.asdict(built)  # type: ignore[call-overload]
     manifest, seconds = result["manifest"], result["seconds"]
     console = Console()
-    table = Table("language", title=f"{result['folder']}")
+    table = Table("language", title=escape(str(result["folder"])))
     for heading in ("train files", "train MB", "held-out files", "held-out MB", "tokens"):
         table.add_column(heading, justify="right")
     train, heldout = (manifest["splits"][split]["languages"] for split in ("train", "heldout"))

@@ -11,12 +11,13 @@ def train(data: Path, out: Path, vocab_size: int = 4096, max_bytes: int = 16_000
 
     Args:
         data: Folder of a corpus made by `mindgeex data build`.
-        out: Folder for vocab.json, merges.txt and added_tokens.json.
+        out: Folder for vocab.json, merges.txt and added_tokens.json; a tokenizer that is there is replaced.
         vocab_size: All tokens, the special ones included.
         max_bytes: Learn from about so many bytes: a sample of the files by a hash of their names.
         seed: Of the sample.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mindgeex.common.errors import UserError
@@ -24,10 +25,12 @@ def train(data: Path, out: Path, vocab_size: int = 4096, max_bytes: int = 16_000
     from mindgeex.data.document import Document
     from mindgeex.data.mindrecord import Corpus
     from mindgeex.data.pipeline import training_texts
-    from mindgeex.data.tokenizer import train_tokenizer
+    from mindgeex.data.tokenizer import WRITTEN, train_tokenizer
 
-    if out.exists() and not (out / "vocab.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there and is not a tokenizer: choose another folder for --out")
+    others = [path.name for path in out.iterdir() if path.name not in WRITTEN] if out.is_dir() else []
+    if others or (out.exists() and not out.is_dir()):
+        what = f"holds {others[0]}, which is not a tokenizer's" if others else "is no folder"
+        raise UserError(f"{out}: is there and {what}: choose another folder for --out")
     corpus = Corpus.open(data)
     split = corpus.manifest["splits"]["train"]
     with progress("train the tokenizer, documents", split["documents"]) as bar:
@@ -40,7 +43,7 @@ def train(data: Path, out: Path, vocab_size: int = 4096, max_bytes: int = 16_000
         share = max_bytes / max(1, split["bytes"])
         tokenizer = train_tokenizer(training_texts(documents(), share, seed), vocab_size, out)
     table = Table("what", "value", show_header=False)
-    table.add_row("folder", str(out))
+    table.add_row("folder", escape(str(out)))
     table.add_row(
         "tokens", f"{tokenizer.vocab_size:,}" + ("" if tokenizer.vocab_size == vocab_size else " (no more pairs)")
     )

@@ -1,4 +1,4 @@
-"""What decides a corpus: every option of `mindgeex data build`, with its default."""
+"""What decides a corpus, with the defaults of `mindgeex data build`."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -19,6 +19,8 @@ from mindgeex.common.files import atomic_folder, read_json, sha256_file
 
 EOD = "<|endoftext|>"
 FILES = ("vocab.json", "merges.txt", "added_tokens.json")
+WRITTEN = (*FILES, "tokenizer_config.json")
+"""All that `train_tokenizer` puts into its folder; the last one is for other programs."""
 RUNS = {f"<|extratoken_{8 + length}|>": length for length in range(2, 11)}
 """Name of a whitespace token -> how many blanks it stands for (CodeGeeX codegeex/tokenizer/tokenizer.py)."""
 

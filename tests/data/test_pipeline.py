@@ -280,7 +280,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_commands_from_code_to_tokenizer(tree, tmp_path):
-    out, tokenizer = tmp_path / "corpus", tmp_path / "tokenizer"
+    out, tokenizer = tmp_path / "corpus[/1]", tmp_path / "tokenizer"
     options = ["--source", f"local:{tree}/repo1", "--source", f"local:{tree}/repo2", "--seq-length", "32"]
     command = ["data", "build", *options, "--vocab-size", "300", "--out", str(out)]
     result = run(*command)
@@ -294,6 +294,10 @@ def test_commands_from_code_to_tokenizer(tree, tmp_path):
     assert "350" in result.stdout and (tokenizer / "added_tokens.json").is_file()
     result = run("tokenizer", "train", "--data", str(out), "--vocab-size", "300", "--out", str(tokenizer))
     assert result.returncode == 0 and digests(tokenizer) == digests(out / "tokenizer")
+    (tokenizer / "weights.bin").write_text("precious")
+    result = run("tokenizer", "train", "--data", str(out), "--out", str(tokenizer))
+    assert result.returncode == 2 and "is there and holds weights.bin" in result.stderr
+    (tokenizer / "weights.bin").unlink()
     (out / "shards" / "train-00000.mindrecord").unlink()
     result = run("tokenizer", "train", "--data", str(out), "--out", str(tokenizer))
     assert result.returncode == 2 and "train-00000.mindrecord: missing" in result.stderr
