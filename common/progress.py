@@ -15,10 +15,11 @@ PLAIN_INTERVAL_S = 10.0
 class Bar:
     """Counts the units done in one stage. Made by `progress`."""
 
-    def __init__(self, title: str, total: int | None, bar: Progress | None):
-        self.title, self.total, self.done = title, total, 0
+    def __init__(self, title: str, total: int | None, done: int, bar: Progress | None):
+        self.title, self.total, self.done = title, total, done
+        self._done_before = done
         self._bar = bar
-        self._task = bar.add_task(title, total=total, note="") if bar else None
+        self._task = bar.add_task(title, total=total, completed=done, note="") if bar else None
         self._start = self._last = time.monotonic()
 
     def advance(self, units: int = 1, note: str = "") -> None:
@@ -35,7 +36,8 @@ class Bar:
     def _print_line(self, note: str) -> None:
         elapsed = time.monotonic() - self._start
         total = f"/{self.total}" if self.total else ""
-        left = f", {elapsed * (self.total - self.done) / self.done:.0f} s left" if self.total and self.done else ""
+        new = self.done - self._done_before
+        left = f", {elapsed * (self.total - self.done) / new:.0f} s left" if self.total and new else ""
         print(f"{self.title}: {self.done}{total} in {elapsed:.0f} s{left} {note}".rstrip(), file=sys.stderr, flush=True)
 
 
@@ -44,12 +46,8 @@ def progress(title: str, total: int | None = None, done: int = 0) -> Iterator[Ba
     """A progress bar for the block. `done` units of `total` are already behind us (a resumed stage)."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        bar = Bar(title, total, None)
-        bar.done = done
-        yield bar
+        yield Bar(title, total, done, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console) as rich_bar:
-        bar = Bar(title, total, rich_bar)
-        bar.advance(done)
-        yield bar
+        yield Bar(title, total, done, rich_bar)

@@ -25,6 +25,16 @@ def test_plain_lines_say_how_far_and_how_long(
     assert bar.done == 4
 
 
+def test_what_was_done_before_does_not_make_the_rest_look_quick(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress("train", total=1000, done=900) as bar:
+        monkeypatch.setattr(bar, "_start", bar._start - 50)
+        monkeypatch.setattr(bar, "_last", bar._last - 50)
+        bar.advance(5)
+    assert capfd.readouterr().err == "train: 905/1000 in 50 s, 950 s left\n"
+
+
 def test_without_a_total_only_the_count_is_said(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
