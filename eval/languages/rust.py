@@ -2,6 +2,7 @@
 
 The tests are functions marked `#[test]` in a module `tests`. They are made callable and called by `main`, which then
 writes the secret; and they assert with the standard library's macros, whatever the solution defines under those names.
+A problem of which not every test can be called is never passed.
 Does not cover: crates. A program that uses `rand`, `regex` or `md5` (all of HumanEval-X) does not compile.
 """
 
@@ -40,7 +41,10 @@ def locate() -> Toolchain:
 
 def prove(solution: str, tests: str, proof: Proof) -> dict[str, str]:
     """The program without the test harness's marks, and a `main` that calls the tests."""
-    calls = " ".join(f"tests::{name}();" for name in TEST.findall(tests))
+    names = TEST.findall(tests)
+    calls = " ".join(f"tests::{name}();" for name in names)
+    if not names or len(names) != tests.count("#[test]"):
+        calls = 'panic!("not every test of the problem can be called");'
     tests = TEST.sub(r"pub fn \1()", tests).replace("#[cfg(test)]", "")
     tests = ASSERT.sub("::std::", tests)
     return {"main.rs": f"{solution}\n{tests}\n{MAIN.format(calls=calls, **vars(proof))}"}

@@ -155,6 +155,20 @@ def test_a_function_called_write_in_cpp_is_no_obstacle(execute_program):
 
 
 @pytest.mark.parametrize(
+    "language, tests, reason",
+    [
+        ("go", "", "the problem has no test function"),
+        ("rust", "mod tests { }", "not every test of the problem can be called"),
+        ("rust", "mod tests {\n #[test]\n fn a() { }\n #[test]\n #[should_panic]\n fn b() { }\n}", "not every test"),
+    ],
+)
+def test_tests_that_cannot_be_called_are_no_pass(execute_program, language, tests, reason):
+    solution = "package main\n" if language == "go" else ""
+    outcome = execute_program(language, solution, tests)
+    assert outcome.verdict == Verdict.EXCEPTION and reason in outcome.reason, outcome
+
+
+@pytest.mark.parametrize(
     "expected, actual, equal",
     [
         ("1", "1", True),
