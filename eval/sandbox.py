@@ -51,7 +51,7 @@ class Sandbox:
         self._namespaces: dict[tuple[str, ...], BinaryIO] = {}
         self._refused = refused_calls()
         self._stopping = threading.Event()
-        self._mark = guard.mark()
+        self._environment = {"PATH": "/usr/bin:/bin", guard.VARIABLE: guard.mark()}
         _adopt_orphans()
         result = self.run(Job(("true",)))
         if result.exit_code != 0:
@@ -95,7 +95,7 @@ class Sandbox:
                     stderr=output_end,
                     pass_fds=[file.fileno() for file in inherited],
                     start_new_session=True,
-                    env={"PATH": "/usr/bin:/bin", guard.VARIABLE: self._mark},
+                    env=self._environment,
                 )
             watch = Watch(process, job.limits, self._stopping, start)
             try:
@@ -132,7 +132,7 @@ class Sandbox:
     def _staged(self, mounts: list[str]) -> BinaryIO:
         with self._lock:
             if tuple(mounts) not in self._namespaces:
-                self._namespaces[tuple(mounts)] = stage(self._bwrap, mounts, WORK)
+                self._namespaces[tuple(mounts)] = stage(self._bwrap, mounts, WORK, self._environment)
             return self._namespaces[tuple(mounts)]
 
 

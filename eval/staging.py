@@ -16,6 +16,8 @@ from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
 
+PROJECT = Path(__file__).resolve().parents[1]
+"""The installed rooms, with the problems' solutions: hidden where they lie within a folder that is shown."""
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 
 
@@ -30,22 +32,31 @@ def mount_options(folders: Mapping[str, str]) -> list[str]:
         if os.path.islink(path) and path.count("/") == 1:
             options += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path):
-            options += ["--ro-bind", path, path]
+            options += _show(path, path)
     parents = {str(parent) for inside in folders.values() for parent in Path(inside).parents} - {"/", "/etc"}
     for folder in sorted(parents):
         options += ["--perms", "0755", "--dir", folder]
     for outside, inside in folders.items():
-        options += ["--ro-bind", outside, inside]
+        options += _show(outside, inside)
     return options
 
 
-def stage(bwrap: str, options: list[str], work: str) -> BinaryIO:
+def _show(outside: str, inside: str) -> list[str]:
+    options = ["--ro-bind", outside, inside]
+    if PROJECT.is_relative_to(os.path.realpath(outside)):
+        hidden = str(Path(inside) / PROJECT.relative_to(os.path.realpath(outside)))
+        options += ["--tmpfs", hidden, "--remount-ro", hidden]
+    return options
+
+
+def stage(bwrap: str, options: list[str], work: str, environment: Mapping[str, str]) -> BinaryIO:
     """Makes a mount namespace with these mounts; it lives as long as the returned handle. Needs root.
 
     Args:
         bwrap: the program.
         options: `mount_options`.
         work: an empty folder that the sandbox will mount its own over.
+        environment: of bubblewrap, by which guard.py finds it.
 
     Raises:
         UserError: this machine does not let even root mount (a container without that capability).
@@ -55,7 +66,9 @@ def stage(bwrap: str, options: list[str], work: str) -> BinaryIO:
     command += ["--bind", "/proc", "/proc", "--dev", "/dev", "--tmpfs", work, "/bin/sh", "-c", "echo; read end"]
     with open(status, "rb") as told:
         pipe = subprocess.PIPE
-        holder = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[status_end])
+        holder = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[status_end], env=dict(environment)
+        )
         os.close(status_end)
         assert holder.stdout is not None
         if holder.stdout.read(1) != b"\n":

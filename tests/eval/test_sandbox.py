@@ -16,6 +16,7 @@ from mindgeex.eval.guard import VARIABLE
 from mindgeex.eval.job import MIB, Channel, Job, Limits
 from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.seccomp import refused_calls
+from mindgeex.eval.staging import PROJECT
 from mindgeex.eval.verdict import Verdict
 from mindgeex.eval.watch import tree_usage
 
@@ -146,6 +147,14 @@ def test_files_of_the_host_cannot_be_read(execute_program, tmp_path):
         assert outcome.verdict == Verdict.PASSED, path
     seen = execute_program("python", "import os\nprint(sorted(os.listdir('/')), dict(os.environ))", NO_TESTS).output
     assert "root" not in seen and "home" not in seen and os.environ["PATH"] not in seen
+
+
+def test_the_project_is_hidden_within_a_folder_that_is_shown(sandbox):
+    """As where it is installed beside the interpreter that runs the samples."""
+    inside = f"/shown/{PROJECT.name}"
+    job = Job(("sh", "-c", f"ls -A {inside}; touch {inside}/x"), folders={str(PROJECT.parent): "/shown"})
+    result = sandbox.run(job)
+    assert "Read-only file system" in result.output and result.output.count("\n") == 1, result
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_NETLINK"])
