@@ -33,13 +33,15 @@ class CheckpointCompleter:
 def load_completer(
     checkpoint: Path, *, temperature: float = 0.8, top_k: int = 0, top_p: float = 0.95, max_new_tokens: int = 128
 ) -> CheckpointCompleter:
-    """The newest checkpoint of a run, or the one given."""
+    """The newest whole checkpoint of a run, or the one given, if its files are as they were written."""
     from mindgeex.common.errors import UserError
-    from mindgeex.train.checkpointing import newest_whole
+    from mindgeex.train.checkpointing import STATE_FILE, newest_whole, verify
 
     if not checkpoint.is_dir():
         raise UserError(f"{checkpoint}: no such folder: give a run or a checkpoint that `mindgeex train` made")
     newest = newest_whole(checkpoint / "checkpoints")
+    if newest is None and (checkpoint / STATE_FILE).is_file():
+        verify(checkpoint)
     return CheckpointCompleter(newest or checkpoint, temperature, top_k, top_p, max_new_tokens)
 
 
