@@ -44,9 +44,10 @@ def locate() -> Toolchain:
     packages = ask("go", "list", "-export", "-f", "{{if .Export}}{{.ImportPath}}={{.Export}}{{end}}", "std")
     table = [f"packagefile {line}" for line in packages.splitlines()]
     folders = {}
-    for outside, shown in ((root, "/opt/go"), (cache, "/opt/go-cache")):
-        if f"={outside}/" in packages and not outside.startswith("/usr/"):
-            folders[outside] = shown
+    if not root.startswith("/usr/"):
+        folders[root] = "/opt/go"
+    if f"={cache}/" in packages:  # from Go 1.20 on, the standard library is compiled into the cache
+        folders[cache] = "/opt/go-cache"
 
     def seen(text: str) -> str:
         for outside, shown in folders.items():
