@@ -100,7 +100,7 @@ def examine(folder: Path, environment: Mapping[str, str], tools: Sequence[Tool] 
 
 
 def _python() -> Finding:
-    ok = (3, 10) <= sys.version_info[:2] <= (3, 11)
+    ok = sys.version_info[:2] == (3, 11)
     fix = "" if ok else "use Python 3.11: apt install python3.11 python3.11-venv"
     return Finding("everything", "Python", ok, f"{platform.python_version()}, {platform.machine()}", fix, required=True)
 
@@ -164,8 +164,11 @@ def _processor() -> Finding:
         )
     built_for = elf_processor(libraries[0])
     ok = built_for == here
-    wheel = re.search(r"^Tag: (.+)$", metadata.distribution("mindspore").read_text("WHEEL") or "", re.MULTILINE)
-    found = f"for {built_for} (wheel tag {wheel[1] if wheel else 'none'}), this machine is {here}"
+    try:
+        tag = re.search(r"^Tag: (.+)$", metadata.distribution("mindspore").read_text("WHEEL") or "", re.MULTILINE)
+    except metadata.PackageNotFoundError:  # a folder on PYTHONPATH
+        tag = None
+    found = f"for {built_for} (wheel tag {tag[1] if tag else 'none'}), this machine is {here}"
     fix = "" if ok else f"install the wheel of mindspore for {here}: pip may have taken another's"
     return Finding("train, generate", "mindspore's binary", ok, found, fix, required=True)
 
@@ -221,7 +224,12 @@ def _cann(environment: Mapping[str, str], ascend: Path) -> Finding:
 def _ascend_version(what: str, files: list[Path], pattern: str) -> Finding:
     wanted = ascend_versions().get(what, "")
     for file in files:
-        match = re.search(pattern, file.read_text(errors="replace"), re.MULTILINE) if file.is_file() else None
+        try:
+            match = re.search(pattern, file.read_text(errors="replace"), re.MULTILINE)
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # the driver's folder may be closed to all but one group
+            return Finding("train on Ascend", what, None, f"{file}: {error.strerror}", "ask as a user who may read it")
         if match:
             ok = wanted in ("", match[1])
             return Finding("train on Ascend", what, ok, match[1], "" if ok else f"install {what} {wanted}")

@@ -79,6 +79,10 @@ def test_ascend_is_found_where_its_installers_put_it_and_its_version_judged(tmp_
     (tmp_path / "driver/version.info").write_text(f"Version={wanted['driver']}\nascendhal_version=7\n")
     assert doctor._driver(tmp_path).ok and doctor._driver(tmp_path).found == wanted["driver"]
 
+    (tmp_path / "driver/version.info").unlink()
+    (tmp_path / "driver/version.info").mkdir()  # for root, as good as one that may not be read
+    assert doctor._driver(tmp_path).ok is None and "version.info: Is a directory" in doctor._driver(tmp_path).found
+
     toolkit = tmp_path / "elsewhere/x86_64-linux"
     toolkit.mkdir(parents=True)
     (toolkit / "ascend_toolkit_install.info").write_text("package_name=Ascend-cann-toolkit\nversion=7.0.0\n")
