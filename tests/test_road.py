@@ -33,6 +33,7 @@ def write_repositories(folder, problems):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.toolchain
 def test_a_model_that_knows_the_problems_by_heart_scores_one(tmp_path):
     problems = humaneval_x.load(("python",)).problems
@@ -41,10 +42,10 @@ def test_a_model_that_knows_the_problems_by_heart_scores_one(tmp_path):
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(MODEL))
     recipe = {
         "model": str(tmp_path / "model.yaml"),
-        "steps": 250,
+        "steps": 100,
         "batch_size": len(problems),
-        "schedule": {"peak": 4e-3, "final": 4e-4, "warmup_steps": 10, "decay_steps": 250},
-        "cadence": {"checkpoint_steps": 250, "evaluate_steps": 250, "heldout_rows": 2},
+        "schedule": {"peak": 4e-3, "final": 4e-4, "warmup_steps": 10, "decay_steps": 100},
+        "cadence": {"checkpoint_steps": 100, "evaluate_steps": 100, "heldout_rows": 2},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
