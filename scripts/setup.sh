@@ -24,10 +24,12 @@ fingerprint() {
       find common model_zoo data train eval hccl_configs cli -name __init__.py | LC_ALL=C sort; } | sha256sum | cut -c1-64
 }
 
+is_right_python() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; }
+
 find_python() {
     local candidate
     for candidate in python3.11 python3; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+        if is_right_python "$candidate"; then
             echo "$candidate"
             return
         fi
@@ -63,27 +65,35 @@ system_packages() {
     done <<<"$TOOLS"
 }
 
-# One line that is rewritten on a terminal; elsewhere a line for each package above 20 MB.
+# One line that is rewritten on a terminal; elsewhere a line for each package of 20 MB or more.
 show_pip() {
-    local terminal=0
-    [ -t 2 ] && terminal=1
-    awk -v terminal="$terminal" '
-        /^ *(Collecting|Obtaining|Building|Installing)/ { count += /Collecting/; text = $1 " " $2 }
-        /^ *Downloading/ { text = "Downloading " $2 " " $3 " " $4; sub(/.*\//, "Downloading ", text)
-                           if (!terminal && $4 == "MB)" && substr($3, 2) + 0 > 20) print "setup: " text > "/dev/stderr" }
-        terminal { printf "\r\033[Ksetup: %d packages, %s", count, substr(text, 1, 70) > "/dev/stderr" }
-        END { if (terminal) printf "\r\033[K" > "/dev/stderr" }'
+    local count=0 word name size unit text
+    while read -r word name size unit _; do
+        case $word in
+        Collecting) count=$((count + 1)) text="Collecting $name" ;;
+        Downloading)
+            text="Downloading ${name##*/} $size $unit" size=${size#(}
+            if [ ! -t 2 ] && [ "$unit" = "MB)" ] && [ "${size%.*}" -ge 20 ]; then say "$text"; fi
+            ;;
+        Obtaining | Building | Installing) text="$word $name" ;;
+        *) continue ;;
+        esac
+        if [ -t 2 ]; then printf '\r\033[Ksetup: %d packages, %.70s' "$count" "$text" >&2; fi
+    done
+    if [ -t 2 ]; then printf '\r\033[K' >&2; fi
 }
 
 python_packages() {
-    local python
-    python=$(find_python)
+    local python=$1
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         install_packages python3.11-venv || {
             say "this Python cannot make virtual environments: install python3.11-venv"
             exit 1
         }
     fi
+    # One of another Python, or whose Python is gone, cannot be repaired in place.
+    [ ! -e .venv ] || is_right_python .venv/bin/python || say "making .venv anew: its Python is not a working 3.11"
+    is_right_python .venv/bin/python || rm -rf .venv
     "$python" -m venv .venv
     say "installing Python packages into .venv: about 4 GB, some minutes the first time (log: .venv/setup.log)"
     if ! .venv/bin/python -m pip install --progress-bar off --disable-pip-version-check \
@@ -95,8 +105,9 @@ python_packages() {
 }
 
 wanted=$(fingerprint)
-[ "$(cat .venv/ready 2>/dev/null)" = "$wanted" ] && exit 0
+[ "$(cat .venv/ready 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/python ] && [ -x .venv/bin/mindgeex ] && exit 0
+python=$(find_python)
 system_packages
-python_packages
+python_packages "$python"
 echo "$wanted" >.venv/ready
 say "done: $(du -sh .venv | cut -f1) in .venv"
