@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -132,25 +133,27 @@ def test_every_command_explains_itself_without_loading_mindspore(name: str) -> N
     assert not {"mindspore", "mindformers"} & loaded
 
 
+def git_files(*arguments: str) -> list[str]:
+    """What `git ls-files` lists; skips where it cannot tell project files from others."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    listed = subprocess.run(["git", "ls-files", "-z", *arguments], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert listed.stdout, "git lists no file"
+    return listed.stdout.rstrip("\0").split("\0")
+
+
 def test_every_file_of_a_room_is_installed() -> None:
     suffixes = re.search(r"package_data=.* in \((.*)\)\]", (ROOT / "setup.py").read_text())
     assert suffixes is not None
     installed = {f".{suffix}" for suffix in ast.literal_eval(f"[{suffixes[1]}]")} | {".py"}
-    tracked = subprocess.run(["git", "ls-files", "-z", *MAY_IMPORT], cwd=ROOT, capture_output=True, text=True).stdout
-    assert [name for name in tracked.split("\0") if name and Path(name).suffix not in installed] == []
+    assert [name for name in git_files(*MAY_IMPORT) if Path(name).suffix not in installed] == []
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if listed.returncode:
-        pytest.skip("not a git checkout, so project files cannot be told from others")
     found = []
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in git_files("--cached", "--others", "--exclude-standard"):
         if name == "tests/test_architecture.py" or not (ROOT / name).is_file():
             continue
         text = (ROOT / name).read_text(encoding="utf-8", errors="ignore")
