@@ -1,4 +1,4 @@
-# What people type. Everything but clean sets up first; that takes milliseconds once it is done.
+# What people type. Everything but help and clean sets up first; that takes milliseconds once it is done.
 PYTHON := .venv/bin/python
 export PYTHON
 
