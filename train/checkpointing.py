@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mindgeex.common.config import as_tree, read_yaml
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import PARTIAL, atomic_folder, read_json, sha256_file, write_json
 from mindgeex.common.versions import versions
-from mindgeex.model_zoo.checkpoints.native import load_tensors, save_model, save_tensors
+from mindgeex.model_zoo.checkpoints.native import MODEL_FILE, WEIGHTS_FILE, load_tensors, save_model, save_tensors
 from mindgeex.model_zoo.config import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -106,8 +107,15 @@ def restore(path: Path, state: TrainState) -> None:
     """Fills `state` from a checkpoint.
 
     Raises:
-        UserError: the tensors are not those of this run's model.
+        UserError: it was made with other sizes (named), or the tensors are not those of this run's model.
     """
-    load_tensors(path / "model.safetensors", state.model_parameters)
+    before, now = read_yaml(path / MODEL_FILE), as_tree(state.model_config)
+    for key in dict.fromkeys([*before, *now]):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{path / MODEL_FILE}: {key} was {before.get(key)!r} and is now {now.get(key)!r}: a resumed run must "
+                "have the same model; give another --out for a new one"
+            )
+    load_tensors(path / WEIGHTS_FILE, state.model_parameters)
     load_tensors(path / OPTIMIZER_FILE, state.moments)
     state.step = int(read_json(path / STATE_FILE)["step"])

@@ -1,11 +1,14 @@
 """Which checkpoints stay, and which one a run goes on from."""
 
+import dataclasses
+
 import mindspore as ms
 import numpy as np
 import pytest
 
+from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ModelConfig
-from mindgeex.train.checkpointing import OPTIMIZER_FILE, STATE_FILE, TrainState, newest_whole, save
+from mindgeex.train.checkpointing import OPTIMIZER_FILE, STATE_FILE, TrainState, newest_whole, restore, save
 
 SIZES = ModelConfig("codegeex", 2, 8, 2, vocab_size=8, seq_length=8, feed_forward_size=8, eod_id=0)
 
@@ -58,3 +61,13 @@ def test_damaged_checkpoints_ahead_do_not_push_out_those_of_a_resumed_run(tmp_pa
     save_steps(folder, state, 20, 30, 40, keep=2)
     assert names(folder) == ["step-00000030", "step-00000040"]
     assert newest_whole(folder) == folder / "step-00000040"
+
+
+def test_a_run_does_not_go_on_with_another_model_whose_tensors_fit(tmp_path, state):
+    save_steps(tmp_path / "run", state, 10, keep=1)
+    state.step = 0
+    restore(tmp_path / "run" / "step-00000010", state)
+    assert state.step == 10
+    state.model_config = dataclasses.replace(SIZES, dropout_rate=0.5)
+    with pytest.raises(UserError, match="model.yaml: dropout_rate was 0.1 and is now 0.5: a resumed run must"):
+        restore(tmp_path / "run" / "step-00000010", state)
