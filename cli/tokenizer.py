@@ -27,6 +27,8 @@ def train(data: Path, out: Path, vocab_size: int = 4096, max_bytes: int = 16_000
     from mindgeex.data.pipeline import training_texts
     from mindgeex.data.tokenizer import WRITTEN, train_tokenizer
 
+    if max_bytes < 1:
+        raise UserError(f"--max-bytes {max_bytes}: must be at least 1")
     others = [path.name for path in out.iterdir() if path.name not in WRITTEN] if out.is_dir() else []
     if others or (out.exists() and not out.is_dir()):
         what = f"holds {others[0]}, which is not a tokenizer's" if others else "is no folder"

@@ -75,6 +75,8 @@ class BuildConfig:
             raise UserError(f"max_bytes={self.max_bytes}: must be at least 1; leave it out to read all")
         if not self.sources:
             raise UserError("no source: give at least one --source local:PATH")
+        if not self.languages:
+            raise UserError("languages is empty: name at least one, or leave it out for the usual ones")
 
     def identity(self) -> dict[str, Any]:
         """The configuration as the manifest keeps it: all but `workers`."""

@@ -76,8 +76,8 @@ _CPP = re.compile(
     r"|\b(?:constexpr|nullptr|noexcept|decltype|static_cast|typename|virtual|operator)\b",
     re.MULTILINE,
 )
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
-_EXTERN_C = re.compile(r"#\s*if(?:def\s+__cplusplus|\s+defined\s*\(?\s*__cplusplus).*?#\s*endif", re.DOTALL)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
+_EXTERN_C = re.compile(r"#\s*if(?:def\s+__cplusplus|\s+defined\s*\(?\s*__cplusplus).*?(?:#\s*endif|\Z)", re.DOTALL)
 _OBJECTIVE_C = re.compile(r"^[^\S\n]*(?:@(?:interface|implementation|protocol|end|class)\b|#\s*import\b)", re.MULTILINE)
 
 

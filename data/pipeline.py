@@ -1,8 +1,8 @@
 """Raw code to a corpus: sources -> filters -> dedup -> split by repository -> tokens -> rows -> MindRecord -> manifest.
 
 The folder is written beside its place and renamed when all of it is on disk, so a killed build leaves `<out>.partial`
-and no manifest, and the next build starts anew. What is written depends on the sources' content and the configuration
-alone: not on the number of workers, the clock, or where the sources lie.
+and no manifest, and the next build starts anew. What is written depends on the sources' names and content and on the
+configuration alone: not on the number of workers, the clock, or the folders above the sources.
 
 Covers: one machine, several processes. Does not cover: several machines; continuing a killed build from its middle.
 """
@@ -31,7 +31,7 @@ from mindgeex.data.mindrecord import FORMAT, Corpus, is_corpus, write_shards
 from mindgeex.data.packing import packed, windows
 from mindgeex.data.sources import Source, open_source
 from mindgeex.data.split import heldout_repositories, unit_hash
-from mindgeex.data.tokenizer import FILES, fingerprint, load_tokenizer, train_tokenizer
+from mindgeex.data.tokenizer import FILES, check_vocab_size, fingerprint, load_tokenizer, train_tokenizer
 from mindgeex.data.workers import ordered_map
 
 EXAMPLES = 3
@@ -68,6 +68,8 @@ def build(config: BuildConfig, out: Path, overwrite: bool = False) -> Built:
     sources = [open_source(spec, languages) for spec in config.sources]
     if config.tokenizer is not None:
         load_tokenizer(Path(config.tokenizer))
+    else:
+        check_vocab_size(config.vocab_size)
     with atomic_folder(out) as folder:
         return Built(out, *_Build(config, sources, folder).run())
 

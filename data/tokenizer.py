@@ -142,11 +142,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> Toke
     import tokenizers
     from tokenizers import pre_tokenizers, trainers
 
-    smallest = 256 + 1 + 1 + len(RUNS)
-    if vocab_size < smallest:
-        raise UserError(
-            f"vocab_size={vocab_size} is too small: bytes, EOD and whitespace take {smallest - 1}; 4096 is usual"
-        )
+    check_vocab_size(vocab_size)
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(tokenizers.Regex(" {2,10}"), "removed"),
@@ -177,6 +173,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> Toke
         }
         (partial / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return load_tokenizer(folder)
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Raises UserError if a tokenizer to train would have no room for a merge."""
+    smallest = 256 + 1 + 1 + len(RUNS)
+    if vocab_size < smallest:
+        raise UserError(
+            f"vocab_size={vocab_size} is too small: bytes, EOD and whitespace take {smallest - 1}; 4096 is usual"
+        )
 
 
 def fingerprint(folder: Path) -> str:
