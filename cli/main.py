@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         name = next((n for n in (" ".join(words[:2]), group) if n in COMMANDS), None)
         if name is None:
-            typed = " ".join(word for word in words[:2] if not word.startswith("-"))
+            typed = " ".join(word for word in words[:2] if not word.startswith("-")) or group
             raise UserError(f"unknown command 'mindgeex {typed}'{did_you_mean(typed, COMMANDS)}")
         return run(name, words[len(name.split()) :])
     except UserError as error:

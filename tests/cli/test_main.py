@@ -34,6 +34,7 @@ def test_a_group_lists_its_commands_only(capsys: pytest.CaptureFixture[str]) -> 
     [
         (["docter"], "mindgeex: unknown command 'mindgeex docter'; did you mean 'doctor'?\n"),
         (["hccl", "chek", "x"], "mindgeex: unknown command 'mindgeex hccl chek'; did you mean 'hccl check'?\n"),
+        (["--version"], "mindgeex: unknown command 'mindgeex --version'; known: data build,"),
         (["zzz", "--x"], "mindgeex: unknown command 'mindgeex zzz'; known: data build,"),
     ],
 )
