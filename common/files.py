@@ -78,9 +78,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
             partial.mkdir(parents=True)
             yield partial
-            for file in sorted(partial.rglob("*")):
-                if file.is_file():
-                    _flush(file)
+            for entry in (*partial.rglob("*"), partial):
+                if entry.is_file() or entry.is_dir():
+                    _flush(entry)
             if path.is_dir():  # moved away first: a folder that is being deleted would look whole
                 os.replace(path, replaced)
             os.replace(partial, path)

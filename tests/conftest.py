@@ -1,6 +1,8 @@
-"""Settings every test needs, before anything heavy is imported, and where the fixtures of other systems lie."""
+"""Settings every test needs, before anything heavy is imported; where other systems' fixtures lie; a place to mount."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,3 +20,12 @@ def reference_data() -> Path:
     if not (REFERENCE_DATA / "fixtures").is_dir():
         pytest.skip("no reference data: set MINDGEEX_REFERENCE_DATA to a folder with fixtures/ and benchmarks/")
     return REFERENCE_DATA
+
+
+@pytest.fixture
+def private_mount() -> list[str]:
+    """The beginning of a command that runs `sh -c` where it may mount, unseen by the rest of the machine."""
+    command = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("needs a mount namespace (unshare --mount), which is not allowed here")
+    return [*command, "sh", "-c"]

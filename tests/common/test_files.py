@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -132,15 +131,6 @@ for write in (file, folder, replacing):
         print(error)
 print(sorted(path.name for path in root.rglob("*")), (root / "small.json").read_text().split())
 """
-
-
-@pytest.fixture
-def private_mount() -> list[str]:
-    """The beginning of a command that runs `sh -c` where it may mount, unseen by the rest of the machine."""
-    command = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("needs a mount namespace (unshare --mount), which is not allowed here")
-    return [*command, "sh", "-c"]
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path, private_mount: list[str]) -> None:
