@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ from mindgeex.common.files import disk_errors
 class Rows:
     """An append-only file of JSON objects. Use as a context manager; `append` may be called from several threads."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, keys: Iterable[str] = ()):
         """Opens the file, or makes it, and reads the whole rows that are there.
+
+        Args:
+            path: of the file.
+            keys: what every row must have.
 
         Raises:
             UserError: another process is writing to it, a line in it is damaged, or it cannot be written.
         """
-        self.path = path
+        self.path, self.keys = path, frozenset(keys)
         self._lock = threading.Lock()
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,9 +70,12 @@ class Rows:
             self._file.truncate(whole)
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
-                self.rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
-                raise UserError(f"{self.path}, line {number}: damaged: delete the file to start over") from None
+                row = None
+            if not isinstance(row, dict) or not row.keys() >= self.keys:
+                raise UserError(f"{self.path}, line {number}: damaged: delete the file to start over")
+            self.rows.append(row)
 
     def __enter__(self) -> "Rows":
         """Nothing: opened already."""

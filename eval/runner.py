@@ -185,7 +185,7 @@ def _gate(benchmark: ModuleType, problems: Iterable[Problem], path: Path, execut
 def _complete(
     benchmark: ModuleType, problems: Sequence[Problem], path: Path, completer: Completer, num_samples: int, seed: int
 ) -> dict[str, list[str]]:
-    with Rows(path) as rows:
+    with Rows(path, ("task_id", "completions")) as rows:
         known = {row["task_id"]: row["completions"] for row in rows.rows}
         with progress("generating", len(problems), sum(problem.task_id in known for problem in problems)) as bar:
             for problem in problems:
@@ -224,7 +224,7 @@ def _score(
 
 def _execute(programs: Sequence[Program], path: Path, executor: _Executor, title: str) -> list[Row]:
     """The row of every program, from the file if it is there already, in the order of `programs`."""
-    with Rows(path) as rows:
+    with Rows(path, ("task_id", "sample", "program_sha256", "verdict", "reason")) as rows:
         known = {_key(row): row for row in rows.rows}
         waiting: dict[tuple[str, str], list[Program]] = {}
         for program in programs:
@@ -247,6 +247,8 @@ def _claim(folder: Path, settings: Row) -> None:
         write_json(path, settings)
         return
     before = read_json(path)
+    if not isinstance(before, dict):
+        raise UserError(f"{path}: not the settings of a run: choose another --out, or delete the folder")
     now = json.loads(json.dumps(settings))
     for key in sorted(now.keys() | before.keys()):
         if now.get(key) != before.get(key):

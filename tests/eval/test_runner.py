@@ -180,9 +180,16 @@ def test_a_row_that_cannot_be_written_leaves_the_others_whole(tmp_path):
 
 def test_a_damaged_row_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"a": 1}\n{"a"\n{"a": 3}\n')
-    with pytest.raises(UserError, match="rows.jsonl, line 2: damaged"):
-        Rows(path)
+    for damaged in (b'{"a"', b"[1]", b'{"b": 2}'):
+        path.write_bytes(b'{"a": 1}\n' + damaged + b'\n{"a": 3}\n')
+        with pytest.raises(UserError, match="rows.jsonl, line 2: damaged"):
+            Rows(path, ("a",))
+
+
+def test_settings_that_are_none_are_named(tmp_path):
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(UserError, match="run.json: not the settings of a run: choose another --out"):
+        run(humaneval_x, load(["python"]), tmp_path)
 
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path):
