@@ -55,7 +55,9 @@ def save(folder: Path, state: TrainState, keep: int) -> Path:
     with atomic_folder(path) as partial:
         save_model(partial, state.model_config, state.model_parameters)
         save_tensors(partial / OPTIMIZER_FILE, state.moments)
-        shutil.copytree(state.tokenizer_folder, partial / "tokenizer")
+        (partial / "tokenizer").mkdir()
+        for file in state.tokenizer_folder.iterdir():  # copytree would not let a full disk be told from other errors
+            shutil.copyfile(file, partial / "tokenizer" / file.name)
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         digests = {str(file.relative_to(partial)): sha256_file(file) for file in files}
         write_json(partial / STATE_FILE, {"step": state.step, "sha256": digests, "versions": versions()})

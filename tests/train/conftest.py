@@ -1,6 +1,8 @@
 """A corpus of real code, and a model small enough that its graph compiles in seconds."""
 
+import contextlib
 import os
+import resource
 import subprocess
 import sys
 import sysconfig
@@ -71,3 +73,14 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     process = mindgeex(*arguments)
     out, error = process.communicate(timeout=200)
     return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """The system refuses to let a file grow beyond so many bytes, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,25 +1,13 @@
 """What records a run, where no more can be written: it says so, at once, and ends."""
 
-import contextlib
 import json
-import resource
 
 import pytest
 
 from mindgeex.train.callbacks.base import StepRecord
 from mindgeex.train.callbacks.metrics import METRICS_FILE, Metrics
 from mindgeex.train.callbacks.tensorboard import TensorBoard
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """The system refuses to let a file grow beyond so many bytes, as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.train.conftest import files_of_at_most
 
 
 def test_metrics_that_cannot_be_written_fail_once_and_not_again_when_they_end(tmp_path):

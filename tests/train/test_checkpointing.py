@@ -1,6 +1,7 @@
 """Which checkpoints stay, and which one a run goes on from."""
 
 import dataclasses
+import errno
 
 import mindspore as ms
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.train.checkpointing import OPTIMIZER_FILE, STATE_FILE, TrainState, newest_whole, restore, save
+from tests.train.conftest import files_of_at_most
 
 SIZES = ModelConfig("codegeex", 2, 8, 2, vocab_size=8, seq_length=8, feed_forward_size=8, eod_id=0)
 
@@ -71,3 +73,11 @@ def test_a_run_does_not_go_on_with_another_model_whose_tensors_fit(tmp_path, sta
     state.model_config = dataclasses.replace(SIZES, dropout_rate=0.5)
     with pytest.raises(UserError, match="model.yaml: dropout_rate was 0.1 and is now 0.5: a resumed run must"):
         restore(tmp_path / "run" / "step-00000010", state)
+
+
+def test_a_tokenizer_that_does_not_fit_on_the_disk_is_told_as_such_and_leaves_nothing(tmp_path, state):
+    (state.tokenizer_folder / "vocab.json").write_text(" " * 100_000)
+    with files_of_at_most(50_000), pytest.raises(OSError) as raised:
+        save(tmp_path / "run", state, keep=1)
+    assert raised.value.errno == errno.EFBIG
+    assert names(tmp_path / "run") == []
