@@ -49,7 +49,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    partial = _beside(path, PARTIAL)
+    path = _own_name(path)
+    partial = path.with_name(path.name + PARTIAL)
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    partial, replaced = _beside(path, PARTIAL), _beside(path, ".replaced" + PARTIAL)
+    path = _own_name(path)
+    partial, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + ".replaced" + PARTIAL)
     try:
         with disk_errors(path):
             _put_back(replaced, path)
@@ -125,10 +127,11 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    if path.name in ("", ".."):  # `.`, `/` and `..` cannot be replaced by a rename
+def _own_name(path: Path) -> Path:
+    """A path that a rename can replace: a symbolic link stays and what it points to is replaced; `.` is refused."""
+    if path.name in ("", ".."):
         raise UserError(f"{path}: cannot be written as a whole: give it a name, such as {path / 'out'}")
-    return path.with_name(path.name + suffix)
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _put_back(replaced: Path, path: Path) -> None:

@@ -156,6 +156,19 @@ def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
             pass
 
 
+def test_what_a_symbolic_link_points_to_is_replaced(tmp_path: Path) -> None:
+    for name in ("file", "folder"):
+        (tmp_path / name).symlink_to(f"elsewhere/{name}")
+    for turn in ("first", "second"):
+        with atomic_file(tmp_path / "file") as partial:
+            partial.write_text(turn)
+        with atomic_folder(tmp_path / "folder") as partial:
+            (partial / turn).touch()
+        assert (tmp_path / "elsewhere/file").read_text() == turn and in_folder(tmp_path / "elsewhere/folder") == [turn]
+        assert in_folder(tmp_path) == ["elsewhere", "file", "folder"]
+        assert in_folder(tmp_path / "elsewhere") == ["file", "folder"]
+
+
 def test_a_path_that_cannot_be_renamed_to_is_refused(tmp_path: Path) -> None:
     for path in (Path("."), Path("/"), tmp_path / ".."):
         with pytest.raises(UserError, match="give it a name, such as"), atomic_folder(path):
