@@ -6,6 +6,7 @@ whatever the batch, stop functions. Does not cover: beams, repetition penalty, g
 """
 
 # Shapes: B batch, P window, T queries (P, or 1 after the prompt), K keys (P), A heads, D head width, V vocabulary
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -52,8 +53,8 @@ class Sampling:
     max_new_tokens: int = 128
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise UserError(f"temperature is {self.temperature}: it must be at least 0 (0 is greedy)")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"temperature is {self.temperature}: it must be a number of at least 0 (0 is greedy)")
         if self.top_k < 0:
             raise UserError(f"top-k is {self.top_k}: it must be at least 0 (0 is all tokens)")
         if not 0 < self.top_p <= 1:

@@ -22,5 +22,7 @@ class OptimizerConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"optimizer.{name} is {getattr(self, name)}: it must be in [0, 1)")
         for name in ("epsilon", "max_grad_norm"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise UserError(f"optimizer.{name} is {getattr(self, name)}: it must be greater than 0")
+        if not self.weight_decay >= 0:
+            raise UserError(f"optimizer.weight_decay is {self.weight_decay}: it must be at least 0")

@@ -90,6 +90,8 @@ def train(config: RunConfig, corpus_folder: Path, run_folder: Path, resume: bool
     if resume and (newest := checkpointing.newest_whole(run_folder / "checkpoints")):
         checkpointing.restore(newest, state)
         logger.info("resuming from %s", newest)
+    elif resume and checkpointing.list_checkpoints(run_folder / "checkpoints"):
+        logger.warning("%s: no whole checkpoint is left: starting anew", run_folder)
 
     heldout = heldout_rows(corpus, config.cadence.heldout_rows, tokenizer, model_config.eod_id)
     evaluator = Evaluator(token_loss, heldout, config.batch_size, model_config.eod_id)

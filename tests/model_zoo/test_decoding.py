@@ -1,5 +1,7 @@
 """Decoding with the cache gives what the whole network gives, in any batch, and sampling follows its definition."""
 
+import math
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -108,7 +110,9 @@ def test_sampling_frequencies_are_the_probabilities():
     assert np.abs(np.bincount(draws) / 20_000 - [0.5, 0.25, 0.25]).max() < 5 * 0.5 / np.sqrt(20_000)
 
 
-@pytest.mark.parametrize("settings", [{"temperature": -1}, {"top_k": -1}, {"top_p": 0}, {"max_new_tokens": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"temperature": -1}, {"temperature": math.nan}, {"top_k": -1}, {"top_p": 0}, {"max_new_tokens": 0}]
+)
 def test_settings_without_meaning_are_refused(settings):
     with pytest.raises(UserError, match=str(next(iter(settings.values())))):
         Sampling(**settings)

@@ -27,6 +27,8 @@ def test_overrides_take_the_place_of_the_recipes_values():
         ("steps=many", "'steps' is 'many', expected int"),
         ("steps=0", "steps is 0: it must be at least 1"),
         ("optimizer.beta2=1.5", "optimizer.beta2 is 1.5"),
+        ("optimizer.epsilon=.nan", "optimizer.epsilon is nan"),
+        ("optimizer.weight_decay=-1", "optimizer.weight_decay is -1.0"),
         ("model=codegeex_tinny", "did you mean 'codegeex_tiny'"),
         ("steps", "not of the form key=value"),
         ("model=[", r"override 'model=\[': the value is not valid YAML: expected the node content"),
