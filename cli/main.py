@@ -53,11 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"mindgeex: {error}", file=sys.stderr)
         return 2
-    except PermissionError as error:
+    except PermissionError as error:  # a closed path is never our mistake; anything else closed may be
         if error.filename is None:
             raise
         print(f"mindgeex: {error.filename}: {error.strerror}: choose another path or user", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        try:
+            print(flush=True)  # is it standard output that broke?
+        except BrokenPipeError:  # whoever read our output has enough, as in `mindgeex ... | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        raise
     except KeyboardInterrupt:
         print("mindgeex: interrupted", file=sys.stderr)
         return 130

@@ -1,5 +1,6 @@
 """The command line itself: help, misspelt commands, and errors without a traceback."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,17 @@ def test_a_users_mistake_has_no_traceback_and_ours_keeps_it(tmp_path: Path) -> N
             cli.main(["broken"])
         finally:
             del cli.COMMANDS["broken"]
+
+
+def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
+    device = {"device_id": "0", "device_ip": "", "rank_id": "0"}
+    (tmp_path / "table.json").write_text(json.dumps({"server_list": [{"server_id": "a", "device": [device] * 5000}]}))
+    command = [MINDGEEX, "hccl", "check", tmp_path / "table.json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
+        assert ran.stdout is not None and ran.stderr is not None
+        assert "version is None" in ran.stdout.readline()
+        ran.stdout.close()
+        assert ran.stderr.read() == "" and ran.wait() == 1
 
 
 CLOSED_TO_US = """
