@@ -28,7 +28,7 @@ from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.language import Toolchain
 from mindgeex.eval.results import Rows
 from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.verdict import Interrupted, execute
+from mindgeex.eval.verdict import execute
 
 Row = dict[str, Any]
 DEFAULT_LIMITS = Limits()
@@ -261,6 +261,3 @@ def _claim(folder: Path, settings: Row) -> None:
 def _first_reasons(canonical: dict[str, Row]) -> str:
     reasons = list(dict.fromkeys(f"{row['verdict']}: {row['reason']}" for row in canonical.values()))
     return "; ".join(reasons[:3])
-
-
-__all__ = ["Completer", "Interrupted", "Run", "passed", "run"]

@@ -1,6 +1,6 @@
 """The sizes of a model: one frozen dataclass, read from a YAML file in configs/ by name.
 
-Everything derived from the sizes (parameters, tensors, FLOPs) is computed here and nowhere else.
+What follows from the sizes (width of a head, number of parameters) is computed here and nowhere else.
 """
 
 from dataclasses import dataclass
@@ -72,17 +72,6 @@ class ModelConfig:
         norms = 2 * 2 * hidden
         embeddings = self.vocab_size * hidden + 2 * self.seq_length * hidden
         return self.num_layers * (attention + feed_forward + norms) + embeddings + 2 * hidden
-
-    @property
-    def flops_per_token(self) -> int:
-        """Floating-point operations of one training token: forward and backward, two per multiply-add.
-
-        Counts every matrix multiplication, the head and the attention scores over a full window (not halved
-        for causality): 6 x (matrix weights) + 12 x layers x hidden x window. Kaplan et al. 2020, section 2.1.
-        """
-        matrices = self.num_layers * (4 * self.hidden_size**2 + 2 * self.hidden_size * self.feed_forward_size)
-        head = self.vocab_size * self.hidden_size
-        return 6 * (matrices + head) + 12 * self.num_layers * self.hidden_size * self.seq_length
 
 
 def config_names() -> list[str]:

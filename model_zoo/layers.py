@@ -3,7 +3,7 @@
 Two cells are seams: `DotProductAttention` (how scores become a mixture) and `NoMemory` (what keys and values a
 query sees). Others of the same signature may stand in their place; the models do not know.
 
-Covers: float32 on every device MindSpore has. Does not cover: lower precision, flash attention.
+Covers: float32, checked on CPU. Does not cover: lower precision, flash attention.
 """
 
 # Shapes: B batch, S sequence, T queries (S, or 1 when decoding), K keys, H hidden, A heads, D head width (H = A*D),
