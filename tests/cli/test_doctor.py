@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 from tests.cli.test_main import MINDGEEX
@@ -14,10 +13,8 @@ def doctor(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_the_table_comes_within_seconds_and_the_exit_code_follows_it(tmp_path: Path) -> None:
-    start = time.monotonic()
+def test_the_exit_code_follows_the_table(tmp_path: Path) -> None:
     ran = doctor(tmp_path)
-    assert time.monotonic() - start < 10  # 5 on a machine that does nothing else
     assert ran.stderr == ""
     for row in ("mindspore", "tokenizers, tiktoken", "bubblewrap", "g++", "go", "javac, java", "node", "lzma", "CANN"):
         assert f" {row} " in ran.stdout

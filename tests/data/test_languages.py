@@ -131,6 +131,6 @@ def test_m_is_objective_c_or_matlab_by_content():
     ("name", "piece"), [("x.h", "\n"), ("x.m", "\n"), ("x.h", "/* "), ("x.h", "#ifdef __cplusplus\n")]
 )
 def test_the_same_again_and_again_takes_no_time(name, piece):
-    start = time.perf_counter()
+    start = time.process_time()
     detect_language(name, piece * 100_000 + "int x;\n")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
