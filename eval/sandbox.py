@@ -55,10 +55,7 @@ class Sandbox:
         _adopt_orphans()
         result = self.run(Job(("true",)))
         if result.exit_code != 0:
-            raise UserError(
-                f"the sandbox does not start on this machine: {result.output.strip() or result}: it needs bubblewrap "
-                "0.8 and permission to make user namespaces (sysctl user.max_user_namespaces)"
-            )
+            raise _does_not_start(result)
         version = subprocess.run([self._bwrap, "--version"], capture_output=True, text=True, check=True).stdout.strip()
         self.description = f"{version}, {'as nobody' if self._setpriv else 'as the calling user'}"
         """For manifests."""
@@ -73,6 +70,9 @@ class Sandbox:
         Args:
             job: what to run.
             channel: by which the program may hand something back; it is closed afterwards.
+
+        Raises:
+            UserError: the sandbox could not be set up this time, so nothing is known of the command.
         """
         start = time.monotonic()
         channel = channel or Channel()
@@ -102,7 +102,10 @@ class Sandbox:
                 watch.follow(output, status, channel)
             finally:
                 cpu_s = watch.finish()
-            return watch.result(cpu_s)
+            result = watch.result(cpu_s)
+            if result.exit_code and not watch.command_ended:
+                raise _does_not_start(result)
+            return result
 
     def _command(self, job: Job, files: Mapping[str, int], status: int, refused: int) -> list[str]:
         limits = job.limits
@@ -140,6 +143,13 @@ def _tool(command: str, package: str) -> str:
     if path := shutil.which(command):
         return os.path.realpath(path)
     raise UserError(f"'{command}' is not installed, and programs are only run in a sandbox: apt-get install {package}")
+
+
+def _does_not_start(result: Result) -> UserError:
+    return UserError(
+        f"the sandbox does not start on this machine: {result.output.strip() or result}: it needs bubblewrap 0.8 and "
+        "permission to make user namespaces (sysctl user.max_user_namespaces)"
+    )
 
 
 def _adopt_orphans() -> None:

@@ -91,6 +91,7 @@ def execute(
 
     Raises:
         Interrupted: `sandbox.stop()` was called meanwhile.
+        UserError: the sandbox could not be set up, which is no verdict on the program.
     """
     channel = Channel()
     proof = Proof(channel.number, secrets.token_hex(16))

@@ -83,6 +83,11 @@ class Watch:
                 cpu_s += usage.ru_utime + usage.ru_stime
         return max(cpu_s, self.seen_cpu_s)
 
+    @property
+    def command_ended(self) -> bool:
+        """Whether bubblewrap tells of the command's end; it does not if it failed before it could start it."""
+        return b'"exit-code"' in self.status
+
     def result(self, cpu_s: float) -> Result:
         """The facts, once `finish` has returned."""
         code = self.process.returncode
@@ -103,7 +108,7 @@ class Watch:
         )
 
     def _find_first(self) -> None:
-        # bubblewrap writes this line before the program starts; what the program itself might add is not read.
+        # bubblewrap writes this line before the program starts; what the program itself might add is not read here.
         with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
             self.first_pid = int(json.loads(self.status.split(b"\n")[0])["child-pid"])
             self.first = os.pidfd_open(self.first_pid)

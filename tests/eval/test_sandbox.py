@@ -279,6 +279,12 @@ def test_cpu_time_is_that_of_the_whole_tree(sandbox):
     assert result.cpu_s > 0.1
 
 
+def test_a_sandbox_that_cannot_be_set_up_is_no_verdict_on_the_program(sandbox):
+    with pytest.raises(UserError, match="the sandbox does not start on this machine: bwrap: Can't create file"):
+        sandbox.run(Job(("true",), files={"..": b""}))
+    assert sandbox.run(Job(("sh", "-c", "exit 3"))).exit_code == 3
+
+
 def test_stop_ends_what_runs(mark):
     sandbox = Sandbox()
     threading.Timer(0.5, sandbox.stop).start()
