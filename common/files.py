@@ -1,11 +1,12 @@
 """Files that are whole or absent: write beside, flush to disk, rename into place.
 
 Covers: a crash or kill -9 at any moment, a full disk, a directory we may not write to.
-Does not cover: two writers of the same path, file systems whose rename is not atomic.
+Does not cover: two writers of the same path that do not ask for `sole_writer`, file systems without atomic rename.
 """
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -92,6 +93,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _put_back(replaced, path)
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Locks a folder (made if absent) for the block. The lock ends with the process, however it ends.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process is writing there: wait for it, or choose another folder"
+            ) from None
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

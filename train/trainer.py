@@ -15,7 +15,7 @@ import yaml
 
 from mindgeex.common.config import as_tree, read_yaml
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import atomic_file
+from mindgeex.common.files import atomic_file, sole_writer
 from mindgeex.data.mindrecord import Corpus
 from mindgeex.model_zoo.checkpoints.native import named_parameters
 from mindgeex.model_zoo.config import ModelConfig, load_model_config
@@ -63,13 +63,17 @@ def train(config: RunConfig, corpus_folder: Path, run_folder: Path, resume: bool
         resume: go on from the newest whole checkpoint; starts anew if there is none yet.
 
     Raises:
-        UserError: a damaged corpus, sizes that do not fit, a run that exists already, a full disk, a loss that is
-            not a number.
+        UserError: a damaged corpus, sizes that do not fit, a run that exists already or goes on elsewhere, a full
+            disk, a loss that is not a number.
     """
     corpus = Corpus.open(corpus_folder)
     model_config = fit_model(load_model_config(config.model), corpus, config)
-    open_run(run_folder, config, corpus, resume)
+    with sole_writer(run_folder):
+        open_run(run_folder, config, corpus, resume)
+        return _train(config, model_config, corpus, run_folder, resume)
 
+
+def _train(config: RunConfig, model_config: ModelConfig, corpus: Corpus, run_folder: Path, resume: bool) -> Summary:
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.common.files import sole_writer
 from mindgeex.model_zoo.checkpoints.native import read_tensors
 from mindgeex.train.callbacks.metrics import read_metrics
 from mindgeex.train.config import load_recipe
@@ -151,6 +152,13 @@ def test_a_run_is_not_resumed_with_other_settings(undisturbed, corpus_folder):
     folder, recipe, _ = undisturbed
     message = refused(recipe, corpus_folder, folder, "batch_size=8", resume=True)
     assert "batch_size was 4 and is now 8" in message
+
+
+def test_two_processes_do_not_train_in_one_folder(corpus_folder, recipe, tmp_path):
+    with sole_writer(tmp_path / "run"):
+        result = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--resume")
+    assert result.returncode == 2
+    assert "another process is writing there" in result.stderr
 
 
 @pytest.mark.parametrize(
