@@ -11,7 +11,8 @@ class CheckpointCompleter:
         from mindgeex.common.files import sha256_file
         from mindgeex.data.tokenizer import load_tokenizer
         from mindgeex.model_zoo.checkpoints.native import WEIGHTS_FILE, load_model
-        from mindgeex.model_zoo.decoding import Sampling, TextGenerator
+        from mindgeex.model_zoo.decoding.generator import TextGenerator
+        from mindgeex.model_zoo.decoding.sampling import Sampling
 
         self.sampling = Sampling(temperature, top_k, top_p, max_new_tokens)
         self.generator = TextGenerator(load_model(checkpoint), load_tokenizer(checkpoint / "tokenizer"))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.decoding import Sampling, TextGenerator, choose
+from mindgeex.model_zoo.decoding.generator import TextGenerator
+from mindgeex.model_zoo.decoding.sampling import Sampling, choose
 from tests.model_zoo.conftest import load_original
 
 GREEDY = Sampling(temperature=0.0, max_new_tokens=56)
