@@ -5,30 +5,25 @@ the token that stands at p + 1. Facts: the CodeGeeX repository, codegeex/torch/c
 """
 
 # Shapes: B batch, S sequence, T queries (S, or 1 when decoding), K keys, H hidden, V vocabulary
+import dataclasses
+
 from mindspore import Tensor, nn, ops
 
-from mindgeex.model_zoo.config import ModelConfig
-from mindgeex.model_zoo.layers import (
-    Attention,
-    Dropout,
-    Embedding,
-    FeedForward,
-    LayerNorm,
-    document_mask,
-    document_positions,
-)
+from mindgeex.model_zoo.attention import Attention, DocumentMask
+from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
+from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm
 
 
 class Block(nn.Cell):
     """x + Attention(LN(x)), then + FeedForward(LN(...)); serves as the top query layer, too."""
 
-    def __init__(self, config: ModelConfig, index: int):
+    def __init__(self, config: ModelConfig, index: int, compute: ComputeConfig):
         super().__init__()
         self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
-        self.attention = Attention(config, salt=4 * index)
+        self.attention = Attention(config, 4 * index, compute)
         self.attention_dropout = Dropout(config.dropout_rate, salt=4 * index + 1)
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
 
     def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
@@ -59,17 +54,20 @@ class Block(nn.Cell):
 class CodeGeeX(nn.Cell):
     """Token ids to logits of the next token."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, compute: ComputeConfig):
         super().__init__()
         self.config = config
         hidden, std = config.hidden_size, config.init_std
-        self.word_embedding = Embedding(config.vocab_size, hidden, std)
-        self.position_embedding = Embedding(config.seq_length, hidden, std)
+        self.document_mask = DocumentMask(config, compute)
+        self.word_embedding = Embedding(config.vocab_size, hidden, std, compute)
+        self.position_embedding = Embedding(config.seq_length, hidden, std, compute)
         self.embedding_dropout = Dropout(config.dropout_rate, salt=4 * config.num_layers)
-        self.blocks = nn.CellList([Block(config, index) for index in range(config.num_layers - 1)])
+        self.blocks = nn.CellList([Block(config, index, compute) for index in range(config.num_layers - 1)])
         self.final_norm = LayerNorm(hidden, config.layer_norm_epsilon)
-        self.query_embedding = Embedding(config.seq_length, hidden, std)
-        self.top_query = Block(config, config.num_layers - 1)
+        self.query_embedding = Embedding(config.seq_length, hidden, std, compute)
+        # The original takes this one's softmax in float32, whatever the blocks do.
+        exact = dataclasses.replace(compute, softmax_dtype="float32")
+        self.top_query = Block(config, config.num_layers - 1, exact)
         self.head = ops.MatMul(transpose_b=True)
 
     def construct(self, ids_BS: Tensor, seed: Tensor) -> Tensor:
@@ -77,8 +75,7 @@ class CodeGeeX(nn.Cell):
 
         Positions restart, and attention is cut, after every end of document.
         """
-        positions_BS = document_positions(ids_BS, self.config.eod_id)
-        mask_B1SS = document_mask(ids_BS, self.config.eod_id)
+        positions_BS, mask_B1SS = self.document_mask(ids_BS)
         return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seed))
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
@@ -92,5 +89,6 @@ class CodeGeeX(nn.Cell):
 
     def logits(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, V], through the word embedding's own table."""
-        logits_NV = self.head(x_BTH.reshape(-1, self.config.hidden_size), self.word_embedding.weight)
+        x_NH = x_BTH.reshape(-1, self.config.hidden_size)
+        logits_NV = self.head(x_NH, self.word_embedding.weight.astype(x_BTH.dtype))
         return logits_NV.reshape(x_BTH.shape[:-1] + (self.config.vocab_size,))

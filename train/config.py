@@ -1,6 +1,6 @@
 """A training run as one tree of frozen dataclasses: a recipe (YAML) with overrides, resolved and checked.
 
-RunConfig = model + batch + schedule + optimizer + run
+RunConfig = model + compute + batch + schedule + optimizer + run
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import yaml
 
 from mindgeex.common.config import build_config, read_yaml
 from mindgeex.common.errors import UserError, did_you_mean
-from mindgeex.model_zoo.config import load_model_config
+from mindgeex.model_zoo.config import ComputeConfig, load_model_config
 from mindgeex.train.optimizer_config import OptimizerConfig
 from mindgeex.train.schedule import ScheduleConfig
 
@@ -50,6 +50,7 @@ class RunConfig:
     batch_size: int
     """Rows of seq_length + 1 tokens in one step."""
     schedule: ScheduleConfig
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     cadence: CadenceConfig = field(default_factory=CadenceConfig)
     seed: int = 42

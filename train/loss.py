@@ -23,7 +23,7 @@ class TokenLoss(nn.Cell):
     def construct(self, rows_BS1: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [B, S + 1] int32 and the dropout seed -> nats [B, S] float32, weights [B, S] float32 (0 or 1)."""
         inputs_BS, labels_BS = rows_BS1[:, :-1], rows_BS1[:, 1:]
-        logits_BSV = self.model(inputs_BS, seed)
+        logits_BSV = self.model(inputs_BS, seed).astype(ms.float32)
         log_probabilities_NV = self.log_softmax(logits_BSV.reshape(-1, logits_BSV.shape[-1]))
         nats_BS = -self.pick(log_probabilities_NV, 1, labels_BS.reshape(-1, 1)).reshape(inputs_BS.shape)
         return nats_BS, (inputs_BS != self.eod_id).astype(ms.float32)

@@ -1,4 +1,4 @@
-"""AdamW with float32 states, over MindSpore's fused kernel.
+"""AdamW and AdamWeightDecay with float32 states, over MindSpore's fused kernel.
 
 The kernel, ops.AdamWeightDecay, computes p -= lr * (m / (sqrt(v) + eps) + decay * p) without bias correction. The
 correction (Loshchilov and Hutter 2019, algorithm 2) folds into the three scalars that it takes, exactly:
@@ -6,7 +6,8 @@ with c1 = 1 - beta1^t and c2 = 1 - beta2^t,
 
     lr' = lr * sqrt(c2) / c1        eps' = eps * sqrt(c2)        decay' = decay * lr / lr'
 
-They are computed here in double precision from the step alone, so a resumed run needs no further state.
+They are computed here in double precision from the step alone, so a resumed run needs no further state. Without the
+correction the update is MindSpore's nn.AdamWeightDecay.
 """
 
 import math
@@ -35,8 +36,10 @@ class AdamW(nn.Cell):
 
     def scalars(self, learning_rate: float, step: int) -> Tensor:
         """What `construct` takes, for step 0, 1, ...: [lr', eps', decay'] as float32."""
-        corrected1 = 1.0 - self.config.beta1 ** (step + 1)
-        corrected2 = 1.0 - self.config.beta2 ** (step + 1)
+        corrected1 = corrected2 = 1.0
+        if self.config.bias_correction:
+            corrected1 = 1.0 - self.config.beta1 ** (step + 1)
+            corrected2 = 1.0 - self.config.beta2 ** (step + 1)
         scaled = learning_rate * math.sqrt(corrected2) / corrected1
         decay = self.config.weight_decay * corrected1 / math.sqrt(corrected2)
         epsilon = self.config.epsilon * math.sqrt(corrected2)

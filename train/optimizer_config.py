@@ -7,13 +7,15 @@ from mindgeex.common.errors import UserError
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW as CodeGeeX was trained with it."""
+    """AdamW, or AdamWeightDecay."""
 
     beta1: float = 0.9
     beta2: float = 0.95
     epsilon: float = 1e-8
     weight_decay: float = 0.1
     """Of tensors with two dimensions, embeddings included; biases and layer norms have none."""
+    bias_correction: bool = True
+    """AdamW; false is MindSpore's AdamWeightDecay, with which CodeGeeX was trained: its first steps are shorter."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
 

@@ -78,12 +78,12 @@ def _train(config: RunConfig, model_config: ModelConfig, corpus: Corpus, run_fol
 
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(config.seed)
-    from mindgeex.model_zoo.codegeex import CodeGeeX
+    from mindgeex.model_zoo.families import build_model
     from mindgeex.train.loss import MeanTokenLoss, TokenLoss
     from mindgeex.train.optimizer import AdamW
     from mindgeex.train.step import TrainStep
 
-    model = CodeGeeX(model_config)
+    model = build_model(model_config, config.compute)
     parameters = named_parameters(model)
     token_loss = TokenLoss(model, model_config.eod_id)
     optimizer = AdamW(parameters, config.optimizer)

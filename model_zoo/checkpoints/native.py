@@ -18,13 +18,13 @@ from mindgeex.model_zoo.config import ModelConfig
 if TYPE_CHECKING:
     from mindspore import Parameter
 
-    from mindgeex.model_zoo.codegeex import CodeGeeX
+    from mindgeex.model_zoo.families import Model
 
 MODEL_FILE = "model.yaml"
 WEIGHTS_FILE = "model.safetensors"
 
 
-def named_parameters(model: "CodeGeeX") -> dict[str, "Parameter"]:
+def named_parameters(model: "Model") -> dict[str, "Parameter"]:
     """Name -> parameter. Ask before the model goes into another cell: that cell may prefix `parameter.name`."""
     return {parameter.name: parameter for parameter in model.get_parameters()}
 
@@ -35,7 +35,7 @@ def save_model(folder: Path, config: ModelConfig, parameters: Mapping[str, "Para
     save_tensors(folder / WEIGHTS_FILE, parameters)
 
 
-def load_model(folder: Path) -> "CodeGeeX":
+def load_model(folder: Path) -> "Model":
     """Builds the model that a folder describes and fills in its weights, in inference mode.
 
     Raises:
@@ -43,7 +43,7 @@ def load_model(folder: Path) -> "CodeGeeX":
     """
     from mindspore.nn.utils import no_init_parameters
 
-    from mindgeex.model_zoo.codegeex import CodeGeeX
+    from mindgeex.model_zoo.families import build_model
 
     path = folder / MODEL_FILE
     if not path.is_file():
@@ -51,7 +51,7 @@ def load_model(folder: Path) -> "CodeGeeX":
             f"{folder}: not a checkpoint: it has no {MODEL_FILE}; give a folder such as RUN/checkpoints/step-..."
         )
     with no_init_parameters():
-        model = CodeGeeX(build_config(ModelConfig, read_yaml(path), str(path)))
+        model = build_model(build_config(ModelConfig, read_yaml(path), str(path)))
     load_tensors(folder / WEIGHTS_FILE, named_parameters(model))
     return model.set_train(False)
 

@@ -33,10 +33,10 @@ def original(fixtures):
 def load_original(fixtures):
     import mindspore as ms
 
-    from mindgeex.model_zoo.codegeex import CodeGeeX
+    from mindgeex.model_zoo.families import build_model
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    model = CodeGeeX(ORIGINAL).set_train(False)
+    model = build_model(ORIGINAL).set_train(False)
     tensors = read_codegeex(fixtures / "checkpoint.pt")
     assert {p.name: p.shape for p in model.get_parameters()} == {name: t.shape for name, t in tensors.items()}
     for parameter in model.get_parameters():

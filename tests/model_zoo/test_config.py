@@ -20,20 +20,20 @@ def test_codegeex_13b_has_the_published_parameters():
 def test_codegeex_13b_is_645_tensors_of_that_size_without_allocating_them():
     from mindspore.nn.utils import no_init_parameters
 
-    from mindgeex.model_zoo.codegeex import CodeGeeX
+    from mindgeex.model_zoo.families import build_model
 
     with no_init_parameters():
-        parameters = CodeGeeX(load_model_config("codegeex_13b")).trainable_params()
+        parameters = build_model(load_model_config("codegeex_13b")).trainable_params()
     assert len(parameters) == 645
     assert sum(parameter.size for parameter in parameters) == 12_873_943_040
     assert len({parameter.name for parameter in parameters}) == 645
 
 
 def test_counted_parameters_are_the_built_ones():
-    from mindgeex.model_zoo.codegeex import CodeGeeX
+    from mindgeex.model_zoo.families import build_model
 
     config = load_model_config("codegeex_tiny")
-    assert sum(p.size for p in CodeGeeX(config).trainable_params()) == config.parameters
+    assert sum(p.size for p in build_model(config).trainable_params()) == config.parameters
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.checkpoints.native import load_model, load_tensors, named_parameters, read_tensors, save_model
-from mindgeex.model_zoo.codegeex import CodeGeeX
 from mindgeex.model_zoo.config import ModelConfig
+from mindgeex.model_zoo.families import build_model
 
 
 def small(**changes):
@@ -17,7 +17,7 @@ def small(**changes):
 
 @pytest.fixture
 def saved(tmp_path):
-    model = CodeGeeX(small())
+    model = build_model(small())
     save_model(tmp_path, model.config, named_parameters(model))
     return tmp_path, model
 
@@ -36,7 +36,7 @@ def test_a_model_comes_back_bit_for_bit(saved):
 
 def test_weights_of_another_shape_are_refused_with_both_shapes_and_change_nothing(saved):
     folder, _ = saved
-    other = CodeGeeX(small(hidden_size=32))
+    other = build_model(small(hidden_size=32))
     before = other.word_embedding.weight.asnumpy().copy()
     with pytest.raises(UserError, match=r"word_embedding.weight has shape \[32, 16\], the model's is \[32, 32\]"):
         load_tensors(folder / "model.safetensors", named_parameters(other))
@@ -46,7 +46,7 @@ def test_weights_of_another_shape_are_refused_with_both_shapes_and_change_nothin
 def test_weights_of_another_depth_are_refused_by_name(saved):
     folder, _ = saved
     with pytest.raises(UserError, match=r"16 missing \(blocks.1.attention"):
-        load_tensors(folder / "model.safetensors", named_parameters(CodeGeeX(small(num_layers=3))))
+        load_tensors(folder / "model.safetensors", named_parameters(build_model(small(num_layers=3))))
 
 
 def test_a_truncated_file_is_named(saved):

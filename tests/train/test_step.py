@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mindgeex.model_zoo.checkpoints.native import named_parameters
-from mindgeex.model_zoo.codegeex import CodeGeeX
+from mindgeex.model_zoo.families import build_model
 from mindgeex.train.loss import MeanTokenLoss, TokenLoss
 from mindgeex.train.optimizer import AdamW
 from mindgeex.train.optimizer_config import OptimizerConfig
@@ -16,17 +16,18 @@ from tests.model_zoo.conftest import ORIGINAL
 from tests.model_zoo.torch_checkpoint import read_codegeex
 
 
-@pytest.fixture(scope="module")
-def curve(reference_data):
+@pytest.fixture(scope="module", params=["adamw", "adam_weight_decay"])
+def curve(reference_data, request):
     """Losses, norms, and what they should be; trained without ends of documents, as the expected figures were."""
     ms.set_context(mode=ms.GRAPH_MODE)
     folder = reference_data / "fixtures" / "codegeex_torch_tiny"
-    expected = np.load(folder / "train_adamw.npz")
-    model = CodeGeeX(dataclasses.replace(ORIGINAL, eod_id=-1))
+    expected = np.load(folder / f"train_{request.param}.npz")
+    model = build_model(dataclasses.replace(ORIGINAL, eod_id=-1))
     tensors = read_codegeex(folder / "checkpoint.pt")
     for parameter in model.get_parameters():
         parameter.set_data(ms.Tensor(tensors[parameter.name]))
-    optimizer = AdamW(named_parameters(model), OptimizerConfig(0.9, 0.95, 1e-8, 0.1, 1.0))
+    settings = OptimizerConfig(0.9, 0.95, 1e-8, 0.1, bias_correction=request.param == "adamw", max_grad_norm=1.0)
+    optimizer = AdamW(named_parameters(model), settings)
     step = TrainStep(MeanTokenLoss(TokenLoss(model, eod_id=-1)), optimizer).set_train()
     pairs = []
     for number, rows in enumerate(expected["batches"].astype(np.int32)):

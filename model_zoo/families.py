@@ -1,0 +1,28 @@
+"""The family's name -> its network."""
+
+from typing import TypeAlias
+
+import mindspore as ms
+
+from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.codegeex import CodeGeeX
+from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
+from mindgeex.model_zoo.gpt_neox import GPTNeoX
+
+Model: TypeAlias = CodeGeeX | GPTNeoX
+NETWORKS: dict[str, type[CodeGeeX] | type[GPTNeoX]] = {"codegeex": CodeGeeX, "gpt_neox": GPTNeoX}
+
+
+def build_model(config: ModelConfig, compute: ComputeConfig | None = None) -> Model:
+    """The network that the sizes describe, with fresh weights.
+
+    Raises:
+        UserError: this device has no kernels for what `compute` asks for.
+    """
+    compute = compute or ComputeConfig()
+    if ms.get_context("device_target") == "CPU":
+        if compute.attention == "flash":
+            raise UserError("attention=flash has a kernel on Ascend only: set attention=matmul on a CPU")
+        if "bfloat16" in (compute.dtype, compute.softmax_dtype):
+            raise UserError("bfloat16 has no kernels on a CPU: set dtype to float32 or float16 here")
+    return NETWORKS[config.family](config, compute)
