@@ -5,11 +5,12 @@ nowhere else.
 """
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from mindgeex.common.config import build_config, read_yaml
+from mindgeex.common.config import as_tree, build_config, read_yaml
 from mindgeex.common.errors import UserError, did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -148,6 +149,45 @@ class ModelConfig:
         if self.family == "codegeex":
             weights += self.vocab_size * self.hidden_size
         return 2 * weights + 4 * self.num_layers * (context or self.seq_length) * self.hidden_size
+
+    def figures(self) -> dict[str, object]:
+        """Sizes and what follows from them, in the order in which they are shown."""
+        count = self.parameters
+        flops = self.forward_flops_per_token()
+        foreign = () if self.family == "gpt_neox" else ("rotary_pct", "rotary_base", "parallel_residual")
+        return {
+            **{name: value for name, value in as_tree(self).items() if name not in foreign},
+            "head_size": self.head_size,
+            "tensors": len(self.shapes),
+            "parameters": count,
+            "bytes_float32": 4 * count,
+            "bytes_float16_or_bfloat16": 2 * count,
+            "bytes_float32_with_both_moments": 12 * count,
+            "flops_per_token_forward": flops,
+            "flops_per_token_training": 3 * flops,
+        }
+
+    def tensor_groups(self) -> list["TensorGroup"]:
+        """The tensors with those of all blocks counted together."""
+        groups: dict[tuple[str, tuple[int, ...]], int] = {}
+        for name, shape in self.shapes.items():
+            key = (re.sub(r"^blocks\.\d+\.", "blocks.*.", name), shape)
+            groups[key] = groups.get(key, 0) + 1
+        return [TensorGroup(name, count, shape) for (name, shape), count in groups.items()]
+
+
+@dataclass(frozen=True)
+class TensorGroup:
+    """Tensors of one shape that differ only in the number of their block."""
+
+    name: str
+    count: int
+    shape: tuple[int, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Values of all of them."""
+        return self.count * math.prod(self.shape)
 
 
 @dataclass(frozen=True)

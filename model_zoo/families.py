@@ -17,9 +17,14 @@ def build_model(config: ModelConfig, compute: ComputeConfig | None = None) -> Mo
     """The network that the sizes describe, with fresh weights.
 
     Raises:
-        UserError: this device has no kernels for what `compute` asks for.
+        UserError: this device has no kernels for what `compute` asks for, or the sizes do not suit it.
     """
     compute = compute or ComputeConfig()
+    if compute.attention == "flash" and config.dropout_rate and config.seq_length % 8:
+        raise UserError(
+            f"attention=flash drops scores in groups of 8: seq_length={config.seq_length} must be a multiple of 8 "
+            "(or dropout_rate 0)"
+        )
     if ms.get_context("device_target") == "CPU":
         if compute.attention == "flash":
             raise UserError("attention=flash has a kernel on Ascend only: set attention=matmul on a CPU")

@@ -29,11 +29,31 @@ def test_codegeex_13b_is_645_tensors_of_that_size_without_allocating_them():
     assert len({parameter.name for parameter in parameters}) == 645
 
 
-def test_counted_parameters_are_the_built_ones():
+@pytest.mark.parametrize("name", config_names())
+def test_names_and_shapes_are_those_of_the_network_without_allocating_it(name):
+    from mindspore.nn.utils import no_init_parameters
+
     from mindgeex.model_zoo.families import build_model
 
-    config = load_model_config("codegeex_tiny")
-    assert sum(p.size for p in build_model(config).trainable_params()) == config.parameters
+    config = load_model_config(name)
+    with no_init_parameters():
+        built = {parameter.name: parameter.shape for parameter in build_model(config).trainable_params()}
+    assert built == config.shapes
+    assert list(built) == list(config.shapes)
+
+
+def test_codefuse_13b_has_the_published_parameters():
+    config = load_model_config("codefuse_13b")
+    assert round(config.parameters / 1e9, 2) == 13.62
+    assert config.tensor_groups()[1].count == 40
+
+
+def test_flops_a_token_are_two_a_weight_and_the_scores():
+    config = load_model_config("codegeex_tiny")  # 5 layers, hidden 128, feed-forward 512, window 256, vocabulary 3072
+    weights = 5 * (4 * 128 * 128 + 2 * 128 * 512) + 3072 * 128
+    assert config.forward_flops_per_token() == 2 * weights + 5 * 4 * 256 * 128
+    assert config.forward_flops_per_token(context=1) == 2 * weights + 5 * 4 * 128
+    assert load_model_config("gpt_neox_tiny").forward_flops_per_token() == config.forward_flops_per_token()
 
 
 @pytest.mark.parametrize(
@@ -44,6 +64,9 @@ def test_counted_parameters_are_the_built_ones():
         ({"family": "codegex"}, "did you mean 'codegeex'"),
         ({"eod_id": 99999}, "eod_id=99999 is outside the vocabulary"),
         ({"num_layers": 1}, "num_layers is 1"),
+        ({"activation": "glu"}, "activation is 'glu'.*did you mean 'gelu'"),
+        ({"init_std": 0}, "init_std is 0"),
+        ({"family": "gpt_neox", "rotary_pct": 1.5}, "rotary_pct=1.5 rotates 48 of the 32"),
         ({"dropout_rate": 1.0}, "dropout_rate is 1.0"),
         ({"seq_length": "long"}, "'seq_length' is 'long'"),
     ],
