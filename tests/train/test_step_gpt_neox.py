@@ -1,0 +1,55 @@
+"""Training GPT-NeoX gives the losses and gradient norms of Hugging Face's model under PyTorch's AdamW."""
+
+import subprocess
+import sys
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from mindgeex.model_zoo.checkpoints.native import named_parameters
+from mindgeex.train.loss import MeanTokenLoss, TokenLoss
+from mindgeex.train.optimizer import AdamW
+from mindgeex.train.optimizer_config import OptimizerConfig
+from mindgeex.train.step import TrainStep
+from tests.model_zoo.hugging_face import load_neox
+
+TORCH = """
+import sys
+import numpy as np, torch
+from transformers import GPTNeoXForCausalLM
+model = GPTNeoXForCausalLM.from_pretrained(sys.argv[1]).float()
+batches = torch.from_numpy(np.random.default_rng(0).integers(0, 512, (15, 4, 33)))
+groups = [{"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1},
+          {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}]
+optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
+losses, norms = [], []
+for rows in batches:
+    logits = model(rows[:, :-1]).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
+    optimizer.step()
+    losses.append(float(loss))
+np.savez(sys.argv[2], batches=batches.int().numpy(), losses=losses, norms=norms)
+"""
+
+
+def test_losses_and_gradient_norms_equal_pytorchs(reference_data, tmp_path):
+    pytest.importorskip("torch", reason="install the extra interop")
+    folder = reference_data / "fixtures" / "gpt_neox_hf_tiny"
+    subprocess.run([sys.executable, "-c", TORCH, str(folder), str(tmp_path / "torch.npz")], check=True)
+    expected = np.load(tmp_path / "torch.npz")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    model = load_neox(folder)
+    optimizer = AdamW(named_parameters(model), OptimizerConfig(0.9, 0.95, 1e-8, 0.1, max_grad_norm=1.0))
+    step = TrainStep(MeanTokenLoss(TokenLoss(model, eod_id=-1)), optimizer).set_train()
+    pairs = []
+    for number, rows in enumerate(expected["batches"]):
+        loss, norm = step(ms.Tensor(rows), ms.Tensor(number, ms.int32), optimizer.scalars(1e-3, number))
+        pairs.append((float(loss), float(norm)))
+    losses, norms = np.array(pairs).T
+    assert np.ptp(expected["losses"]) > 0.01  # the updates matter
+    assert np.abs(losses - expected["losses"]).max() < 1e-4
+    assert np.abs(norms / expected["norms"] - 1).max() < 1e-3
