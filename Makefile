@@ -1,6 +1,7 @@
 # What people type. Everything but help and clean sets up first; that takes milliseconds once it is done.
+# EXTRAS=interop installs PyTorch, too, and the tests compare with it.
 PYTHON := .venv/bin/python
-export PYTHON
+export PYTHON EXTRAS
 
 .PHONY: help setup quickstart test check bench clean
 

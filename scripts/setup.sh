@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the project and its tools into it, and system packages where we may. Does nothing, within
-# milliseconds, when that is done already; `rm .venv/ready` makes it look again.
+# milliseconds, when that is done already; `rm .venv/ready` makes it look again. EXTRAS=interop adds PyTorch, so that the
+# tests also compare with it; several extras are separated by commas.
 #
 # Covers: Debian and its relatives with apt, as root or with passwordless sudo; elsewhere it says what to install.
 # Does not cover: Ascend drivers and CANN (`mindgeex doctor` says what is missing).
@@ -97,7 +98,7 @@ python_packages() {
     "$python" -m venv .venv
     say "installing Python packages into .venv: about 4 GB, some minutes the first time (log: .venv/setup.log)"
     if ! .venv/bin/python -m pip install --progress-bar off --disable-pip-version-check \
-        -c constraints.txt -e '.[dev,mindformers]' 2>&1 | tee .venv/setup.log | show_pip; then
+        -c constraints.txt -e ".[dev,mindformers${EXTRAS:+,$EXTRAS}]" 2>&1 | tee .venv/setup.log | show_pip; then
         grep -E '^(ERROR|error)' .venv/setup.log >&2 || tail -n 20 .venv/setup.log >&2
         say "pip could not install everything; the whole log is in .venv/setup.log; run again to continue"
         exit 1
@@ -105,9 +106,11 @@ python_packages() {
 }
 
 wanted=$(fingerprint)
-[ "$(cat .venv/ready 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/python ] && [ -x .venv/bin/mindgeex ] && exit 0
+[ "$(cat .venv/ready 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/python ] && [ -x .venv/bin/mindgeex ] &&
+    { [ -z "${EXTRAS:-}" ] || [ "$(cat .venv/extras 2>/dev/null)" = "$EXTRAS" ]; } && exit 0
 python=$(find_python)
 system_packages
 python_packages "$python"
+[ -z "${EXTRAS:-}" ] || echo "$EXTRAS" >.venv/extras
 echo "$wanted" >.venv/ready
 say "done: $(du -sh .venv | cut -f1) in .venv"

@@ -33,8 +33,8 @@ def executable(path: Path, script: str) -> None:
     path.chmod(0o755)
 
 
-def set_up(checkout: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": str(checkout / "bin")}
+def set_up(checkout: Path, extras: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": str(checkout / "bin"), "EXTRAS": extras}
     return subprocess.run([checkout / "scripts/setup.sh"], env=environment, capture_output=True, text=True)
 
 
@@ -54,6 +54,10 @@ def test_what_is_ready_is_left_alone_unless_its_python_is_gone(checkout: Path) -
     (checkout / ".venv/ready").write_text(wanted.stdout)
     ran = set_up(checkout)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+    assert set_up(checkout, extras="interop").stderr.startswith("setup: Python 3.11 is needed")  # it goes on to install
+    (checkout / ".venv/extras").write_text("interop\n")
+    assert set_up(checkout, extras="interop").returncode == 0
 
     (checkout / ".venv/bin/python").unlink()
     (checkout / ".venv/bin/python").symlink_to("/no/such/python")
