@@ -10,7 +10,7 @@ from mindspore import ops
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.attention import DocumentMask, DotProductAttention, FlashAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.families import build_model
+from mindgeex.model_zoo.families import NETWORKS, build_model
 from tests.model_zoo.conftest import ORIGINAL
 from tests.model_zoo.torch_checkpoint import read_codegeex
 
@@ -166,3 +166,13 @@ def test_a_window_that_the_fused_kernel_cannot_drop_from_is_refused():
 def test_what_this_device_cannot_compute_is_refused_before_the_model_is_built(compute, message):
     with pytest.raises(UserError, match=message):
         build_model(attention_config(), compute)
+
+
+@pytest.mark.parametrize("family", ["codegeex", "gpt_neox"])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_graph_of_the_fused_path_compiles_up_to_the_kernel_that_only_ascend_has(family, training):
+    config = dataclasses.replace(attention_config(), family=family)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    model = NETWORKS[family](config, HALF).set_train(training)
+    with pytest.raises(RuntimeError, match=r"Unsupported op \[FlashAttentionScore\] on CPU"):
+        model(ms.Tensor(np.zeros((2, 16), np.int32)), NO_SEED)
