@@ -5,6 +5,7 @@ are read only while they are written elsewhere. Covers: float32, float16, bfloat
 numbers, sparse or quantised tensors of other tools.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class TensorSpec:
     @property
     def num_bytes(self) -> int:
         """Bytes of the values."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
