@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.decoding.settings import Sampling
 
 
 def run(
@@ -17,11 +18,9 @@ def run(
     canonical: bool = False,
     checkpoint: Path | None = None,
     num_samples: int = 1,
-    temperature: float = 0.2,
-    top_k: int = 0,
-    top_p: float = 0.95,
-    max_new_tokens: int = 512,
+    sampling: Annotated[Sampling, tyro.conf.OmitArgPrefixes] = Sampling(temperature=0.2, max_new_tokens=512),  # noqa: B008
     seed: int = 42,
+    max_rows: int = 16,
     workers: int = 0,
     cpu_seconds: int = 10,
     memory_mb: int = 1024,
@@ -39,11 +38,9 @@ def run(
         canonical: only check the canonical solutions.
         checkpoint: folder of the checkpoint to score.
         num_samples: samples a problem; pass@k needs k of them.
-        temperature: of sampling; 0 takes the likeliest token.
-        top_k: sample among this many likeliest tokens; 0 for all.
-        top_p: sample among the likeliest tokens that have this probability together.
-        max_new_tokens: where a completion is cut.
+        sampling: how tokens are chosen.
         seed: of the samples.
+        max_rows: completions of a problem made at once.
         workers: programs executed at once; 0 for one a core.
         cpu_seconds: CPU time each program may use; the wall limit is 4 times that and 5 s.
         memory_mb: memory each program may use, in MiB.
@@ -54,7 +51,13 @@ def run(
 
     if canonical == (checkpoint is not None):
         raise UserError("give either --checkpoint FOLDER to score a model, or --canonical to check the benchmark")
-    for name, value in (("--num-samples", num_samples), ("--cpu-seconds", cpu_seconds), ("--memory-mb", memory_mb)):
+    at_least_one = {
+        "--num-samples": num_samples,
+        "--max-rows": max_rows,
+        "--cpu-seconds": cpu_seconds,
+        "--memory-mb": memory_mb,
+    }
+    for name, value in at_least_one.items():
         if value < 1:
             raise UserError(f"{name} {value}: at least 1")
     if workers < 0:
@@ -64,9 +67,7 @@ def run(
     if checkpoint is not None:
         from mindgeex.cli.generate import load_completer
 
-        completer = load_completer(
-            checkpoint, temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=max_new_tokens
-        )
+        completer = load_completer(checkpoint, sampling, max_rows=max_rows)
     done = runner.run(
         humaneval_x,
         dataset,

@@ -1,81 +1,172 @@
 """`mindgeex generate`, and a checkpoint as something that completes prompts."""
 
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.decoding.settings import Beams, Sampling
+from mindgeex.model_zoo.decoding.stops import Stop, stop_at
+
+if TYPE_CHECKING:
+    from mindgeex.model_zoo.decoding.continuation import Continuation
+
+Language = Literal["python", "cpp", "java", "javascript", "go", "rust"]
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 class CheckpointCompleter:
     """A checkpoint and its tokenizer as the evaluation's Completer."""
 
-    def __init__(self, checkpoint: Path, temperature: float, top_k: int, top_p: float, max_new_tokens: int):
+    def __init__(self, checkpoint: Path, sampling: Sampling, max_rows: int):
         from mindgeex.common.files import sha256_file
         from mindgeex.data.tokenizer import load_tokenizer
         from mindgeex.model_zoo.checkpoints.native import WEIGHTS_FILE, load_model
         from mindgeex.model_zoo.decoding.generator import TextGenerator
-        from mindgeex.model_zoo.decoding.sampling import Sampling
 
-        self.sampling = Sampling(temperature, top_k, top_p, max_new_tokens)
-        self.generator = TextGenerator(load_model(checkpoint), load_tokenizer(checkpoint / "tokenizer"))
+        self.sampling = sampling
+        self.generator = TextGenerator(load_model(checkpoint), load_tokenizer(checkpoint / "tokenizer"), max_rows)
         self.description: dict[str, object] = {
             "checkpoint": str(checkpoint),
             "weights_sha256": sha256_file(checkpoint / WEIGHTS_FILE),
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "max_new_tokens": max_new_tokens,
+            **asdict(sampling),
             "prompts_beyond_the_window": "cut from the left",
         }
 
-    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Callable[[str], bool] | None) -> list[str]:
+    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Stop | None) -> list[str]:
         """`num_samples` continuations of one prompt, without the prompt."""
-        return self.generator.generate([prompt] * num_samples, self.sampling, seed, stop, long_prompts="truncate")
+        prompts = [prompt] * num_samples
+        done = self.generator.generate(prompts, self.sampling, seed, stop, long_prompts="truncate")
+        return [continuation.text for continuation in done]
 
 
-def load_completer(
-    checkpoint: Path, *, temperature: float = 0.8, top_k: int = 0, top_p: float = 0.95, max_new_tokens: int = 128
-) -> CheckpointCompleter:
-    """The newest whole checkpoint of a run, or the one given, if its files are as they were written."""
-    from mindgeex.common.errors import UserError
+def load_completer(checkpoint: Path, sampling: Sampling, *, max_rows: int = 16) -> CheckpointCompleter:
+    """The newest whole checkpoint of a run, or the one given, if its files are as they were written.
+
+    Args:
+        checkpoint: folder of a checkpoint or a run.
+        sampling: how tokens are chosen.
+        max_rows: continuations made at once.
+    """
     from mindgeex.train.checkpointing import STATE_FILE, newest_whole, verify
 
+    if max_rows < 1:
+        raise UserError(f"--max-rows {max_rows}: at least 1")
     if not checkpoint.is_dir():
         raise UserError(f"{checkpoint}: no such folder: give a run or a checkpoint that `mindgeex train` made")
     newest = newest_whole(checkpoint / "checkpoints")
     if newest is None and (checkpoint / STATE_FILE).is_file():
         verify(checkpoint)
-    return CheckpointCompleter(newest or checkpoint, temperature, top_k, top_p, max_new_tokens)
+    return CheckpointCompleter(newest or checkpoint, sampling, max_rows)
 
 
 def generate(
     checkpoint: Path,
-    prompt: str,
+    prompt: str | None = None,
+    prompt_file: Path | None = None,
     num_samples: int = 1,
-    temperature: float = 0.8,
-    top_k: int = 0,
-    top_p: float = 0.95,
-    max_new_tokens: int = 128,
+    sampling: Annotated[Sampling, tyro.conf.OmitArgPrefixes] = Sampling(),  # noqa: B008
     seed: int = 0,
+    stop: tuple[str, ...] = (),
+    stop_language: Language | None = None,
+    num_beams: int = 1,
+    length_penalty: float = 1.0,
+    early_stopping: bool = False,
+    long_prompts: Literal["refuse", "truncate"] = "refuse",
+    max_rows: int = 16,
+    stream: bool = False,
+    json: bool = False,
 ) -> None:
-    """Continue a prompt with a trained model.
+    r"""Continue a prompt with a trained model.
 
     Args:
         checkpoint: folder of a checkpoint, or of a run (its newest checkpoint is taken).
         prompt: the text to continue; begin it with a language tag such as "# language: Python".
-        num_samples: continuations to draw.
-        temperature: 0 always takes the most likely token; higher is more varied.
-        top_k: draw only from the k most likely tokens; 0 is all.
-        top_p: draw only from the most likely tokens that together reach this probability.
-        max_new_tokens: tokens a continuation has at the most.
+        prompt_file: file with the text to continue; - for standard input.
+        num_samples: continuations to draw; with beams, how many of the best.
+        sampling: how tokens are chosen.
         seed: the same seed gives the same text.
+        stop: end before any of these strings; \n, \t, \r and \\ stand for line break, tab, return, backslash.
+        stop_language: end with the function that the prompt began, by CodeGeeX's rule for the language.
+        num_beams: above 1, beam search takes the place of sampling.
+        length_penalty: beams: a text of n tokens scores its log-probability / n^penalty.
+        early_stopping: beams: end when num_beams texts are complete.
+        long_prompts: a prompt beyond the window is refused, or truncated from the left.
+        max_rows: continuations made at once.
+        stream: print every piece as soon as it is there.
+        json: print one JSON object a continuation.
     """
-    from mindgeex.common.errors import UserError
-
-    if num_samples < 1:
-        raise UserError(f"--num-samples {num_samples}: at least 1")
+    text = _prompt(prompt, prompt_file)
+    ends = stop_at([_unescaped(string) for string in stop], stop_language)
+    for name, value in (("--num-samples", num_samples), ("--num-beams", num_beams), ("--max-rows", max_rows)):
+        if value < 1:
+            raise UserError(f"{name} {value}: at least 1")
     if not 0 <= seed < 2**64:
         raise UserError(f"--seed {seed}: at least 0 and below 2^64")
-    completer = load_completer(
-        checkpoint, temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=max_new_tokens
-    )
-    for text in completer.generator.generate([prompt] * num_samples, completer.sampling, seed):
-        print(f"{prompt}{text}")
+    beams = None
+    if num_beams > 1:
+        if num_samples > num_beams:
+            raise UserError(f"--num-samples {num_samples}: at most --num-beams, which is {num_beams}")
+        penalty, most = sampling.repetition_penalty, sampling.max_new_tokens
+        beams = Beams(num_beams, num_samples, length_penalty, early_stopping, penalty, most)
+    if stream and (num_samples > 1 or beams or json):
+        raise UserError("--stream prints one text as it grows: leave out --num-samples, --num-beams and --json")
+    generator = load_completer(checkpoint, sampling, max_rows=max_rows).generator
+    if stream:
+        pieces = generator.stream(text, sampling, seed, ends, long_prompts)
+        print(text, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+    elif beams is not None:
+        _print(text, generator.search(text, beams, ends, long_prompts), json)
+    else:
+        _print(text, generator.generate([text] * num_samples, sampling, seed, ends, long_prompts), json)
+
+
+def _prompt(prompt: str | None, file: Path | None) -> str:
+    """The text to continue, from where it was said to be."""
+    if (prompt is None) == (file is None):
+        raise UserError("give either --prompt TEXT or --prompt-file FILE (- for standard input)")
+    try:
+        if file is None:
+            assert prompt is not None
+            where, content = "--prompt", prompt.encode("utf-8", "surrogateescape")
+        elif str(file) == "-":
+            where, content = "standard input", sys.stdin.buffer.read()
+        else:
+            where, content = str(file), file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 (byte {error.start}): convert it first") from None
+    if not text:
+        raise UserError(f"{where}: the prompt is empty: give at least one character")
+    return text
+
+
+def _unescaped(typed: str) -> str:
+    def letter(match: re.Match[str]) -> str:
+        if match[1] not in ESCAPES:
+            raise UserError(rf"--stop {typed!r}: '\{match[1]}' is none of \n \t \r \\: write a backslash as \\")
+        return ESCAPES[match[1]]
+
+    return re.sub(r"\\(.|$)", letter, typed, flags=re.DOTALL)
+
+
+def _print(prompt: str, continuations: Sequence["Continuation"], as_json: bool) -> None:
+    from json import dumps
+
+    for index, continuation in enumerate(continuations):
+        if as_json:
+            row = {"sample": index, "prompt": prompt, **asdict(continuation), "tokens": len(continuation.ids)}
+            print(dumps({key: value for key, value in row.items() if key != "ids"}, ensure_ascii=False))
+        else:
+            print(f"{prompt}{continuation.text}")

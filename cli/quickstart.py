@@ -41,6 +41,7 @@ def quickstart(
     from mindgeex.eval import runner
     from mindgeex.eval.benchmarks import humaneval_x
     from mindgeex.model_zoo.config import load_model_config
+    from mindgeex.model_zoo.decoding.settings import Sampling
     from mindgeex.train import report as train_report
     from mindgeex.train.config import load_recipe
     from mindgeex.train.trainer import train
@@ -67,12 +68,13 @@ def quickstart(
         write_page(out / "run" / "report.html", "Training run", train_report.sections(out / "run", summary))
 
     with stage("3. generation: mindgeex generate", seconds):
-        completer = load_completer(summary.checkpoint, temperature=0.6, max_new_tokens=96)
-        [continuation] = completer.generator.generate([PROMPT], completer.sampling)
+        completer = load_completer(summary.checkpoint, Sampling(temperature=0.6, max_new_tokens=96))
+        [sampled] = completer.generator.generate([PROMPT], completer.sampling)
+        continuation = sampled.text
         print(PROMPT + continuation)
 
     with stage("4. evaluation: mindgeex eval run humaneval-x", seconds):
-        completer = load_completer(summary.checkpoint, temperature=0.2, max_new_tokens=128)
+        completer = load_completer(summary.checkpoint, Sampling(temperature=0.2, max_new_tokens=128))
         dataset = humaneval_x.load(("python",))
         scored = runner.run(humaneval_x, dataset, out / "eval", completer=completer, workers=workers)
         eval_report.write(scored)

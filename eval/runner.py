@@ -13,7 +13,7 @@ results.jsonl (verdicts of the samples); report.py adds score.json and report.ht
 import concurrent.futures
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +29,7 @@ from mindgeex.eval.languages.language import Toolchain
 from mindgeex.eval.results import Rows
 from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.verdict import execute
+from mindgeex.model_zoo.decoding.stops import Stop
 
 Row = dict[str, Any]
 DEFAULT_LIMITS = Limits()
@@ -40,8 +41,8 @@ class Completer(Protocol):
     description: dict[str, object]
     """Checkpoint, its SHA-256, decoding settings: goes into the manifest."""
 
-    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Callable[[str], bool]) -> list[str]:
-        """`num_samples` continuations of the prompt, each ended at the latest when `stop(continuation so far)`."""
+    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Stop) -> list[str]:
+        """`num_samples` continuations of the prompt, each ended at the latest where `stop` says so."""
         ...
 
 

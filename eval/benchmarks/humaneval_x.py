@@ -18,11 +18,12 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mindgeex.common.errors import UserError, did_you_mean
+from mindgeex.model_zoo.decoding.stops import FUNCTION_ENDS, Stop, end_of
 
 NAME = "humaneval-x"
 PROMPT_VERSION = "codegeex-v1"
@@ -62,8 +63,7 @@ from collections import *
 CPP_INCLUDES = ("stdlib.h", "algorithm", "math.h", "stdio.h", "vector", "string", "climits", "cstring", "iostream")
 GO_PACKAGES = ("math", "strings", "fmt", "strconv", "time", "bytes", "regexp", "sort", "math/rand", "crypto/md5")
 
-PYTHON_STOPS = ("\ndef", "\nclass", "\nif", "\n#", "\nprint")
-PYTHON_CUTS = (*PYTHON_STOPS, "\nassert")
+PYTHON_CUTS = ("\ndef", "\nclass", "\nif", "\n#", "\nprint", "\nassert")
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def prompt(problem: Problem) -> str:
     return f"{LANGUAGE_TAGS[problem.language]}\n{problem.prompt}"
 
 
-def stop_rule(problem: Problem) -> Callable[[str], bool]:
-    """Whether a completion, as far as it has come, is complete; the rule of CodeGeeX's generation script."""
-    return _python_complete if problem.language == "python" else _braces_complete
+def stop_rule(problem: Problem) -> Stop:
+    """When a completion is complete; the rule of CodeGeeX's generation script."""
+    return FUNCTION_ENDS[problem.language]
 
 
 def keep(problem: Problem, completion: str) -> str:
@@ -223,22 +223,10 @@ def _problem(row: object, language: str, where: str) -> Problem:
     )
 
 
-def _python_complete(text: str) -> bool:
-    return _first_at_column_zero(text.split("\n")) is not None or any(stop in text for stop in PYTHON_STOPS)
-
-
-def _braces_complete(text: str) -> bool:
-    return text.count("{") + 1 == text.count("}")
-
-
 def _until_column_zero(solution: str) -> str:
     """The lines before the first one that starts in column 0; a function's body never does."""
-    lines = solution.split("\n")
-    return "\n".join(lines[: _first_at_column_zero(lines)]) + "\n"
-
-
-def _first_at_column_zero(lines: list[str]) -> int | None:
-    return next((index for index, line in enumerate(lines) if line.strip() and line[0] not in " \t"), None)
+    end = end_of(FUNCTION_ENDS["python"], solution)
+    return f"{solution}\n" if end is None else solution[:end] or "\n"
 
 
 def _keep_python(text: str) -> str:

@@ -1,8 +1,7 @@
 """Completers that need no model: they recite."""
 
-from collections.abc import Callable
-
 from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.model_zoo.decoding.stops import Stop
 
 
 class Recital:
@@ -15,7 +14,7 @@ class Recital:
         self.problems = {humaneval_x.prompt(problem): problem for problem in data.problems}
         self.completions = completions or {}
 
-    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Callable[[str], bool]) -> list[str]:
+    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Stop) -> list[str]:
         problem = self.problems[prompt]
         self.asked.append((problem.task_id, seed))
         texts = self.completions.get(problem.task_id, [problem.canonical_solution])
@@ -25,7 +24,7 @@ class Recital:
 class Varied(Recital):
     """Every sample is a program of its own; every third is wrong."""
 
-    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Callable[[str], bool]) -> list[str]:
+    def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Stop) -> list[str]:
         [solution] = super().complete(prompt, num_samples=1, seed=seed, stop=stop)
         wrong = "    return None\n"
         return [f"    _ = {number}\n{wrong if number % 3 == 2 else solution}" for number in range(num_samples)]
