@@ -190,6 +190,6 @@ def _why_nothing(run: Run, language: str) -> str:
     rows = _own(run, language)
     empty = sum(not row["completion"].strip() for row in rows)
     if empty == len(rows):
-        return "the model wrote nothing at all"
+        return "the model wrote nothing, or left the function at once"
     ends = ", ".join(f"{count} x {name}" for name, count in _verdicts(run, language).items())
     return f"the model wrote no program that passes its tests ({ends})"
