@@ -1,4 +1,4 @@
-"""safetensors: a JSON header of names, types, shapes and ranges, then the bytes; in one file, or in shards and an index.
+"""safetensors: a JSON header of names, types, shapes and ranges, then the bytes. One file, or shards and an index.
 
     8 bytes   length of the header, little-endian
     header    {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, padded with blanks
@@ -29,6 +29,7 @@ from mindgeex.model_zoo.checkpoints.streams import (
     damaged,
     fill,
     reading,
+    shown,
     stored_tensor,
 )
 from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, TensorRef, TensorSpec
@@ -98,17 +99,19 @@ def read_safetensors_folder(folder: Path, stem: str = STEM) -> dict[str, TensorR
             raise damaged(index_path, f"tensor {name} is said to be in {shard!r}, which names no file of this folder")
         if shard not in shards:
             if not (folder / shard).is_file():
-                raise UserError(f"{folder / shard}: missing, though {index_path.name} lists it: copy it there too")
+                raise UserError(
+                    f"{folder}/{shown(shard)}: missing, though {index_path.name} lists it: copy it there too"
+                )
             shards[shard] = read_safetensors(folder / shard)
         if name not in shards[shard]:
             raise UserError(
-                f"{folder / shard}: has no tensor {name}, though {index_path.name} says so: "
+                f"{folder / shard}: has no tensor {shown(name)}, though {index_path.name} says so: "
                 "take index and shards from one source"
             )
     for shard, tensors in shards.items():
         if unlisted := [name for name in tensors if weight_map.get(name) != shard]:
             raise UserError(
-                f"{folder / shard}: has tensor {unlisted[0]}, which {index_path.name} does not place there "
+                f"{folder / shard}: has tensor {shown(unlisted[0])}, which {index_path.name} does not place there "
                 f"({len(unlisted)} of that kind): take index and shards from one source"
             )
     return {name: shards[shard][name] for name, shard in weight_map.items()}
@@ -229,7 +232,9 @@ def _entries(path: Path, header: bytes) -> dict[str, tuple[TensorSpec, int, int]
         try:
             code, shape, (begin, end) = str(entry["dtype"]), entry["shape"], entry["data_offsets"]
             if code not in DTYPES:
-                raise UserError(f"{path}: tensor {name} has type {code}; only {', '.join(DTYPES)} can be read")
+                raise UserError(
+                    f"{path}: {shown(f'tensor {name} has type {code}')}; only {', '.join(DTYPES)} can be read"
+                )
             spec = checked_spec(shape, DTYPES[code])
         except (TypeError, KeyError, ValueError):
             raise damaged(path, f"the header's entry for tensor {name} is {json.dumps(entry)[:200]}") from None

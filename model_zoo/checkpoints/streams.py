@@ -35,7 +35,13 @@ def reading(path: Path) -> Iterator[None]:
 
 def damaged(path: Path, what: str) -> UserError:
     """The error for a file whose bytes contradict its format."""
-    return UserError(f"{path}: truncated or damaged ({what}): copy it anew, or take an earlier checkpoint")
+    return UserError(f"{path}: truncated or damaged ({shown(what)}): copy it anew, or take an earlier checkpoint")
+
+
+def shown(text: str, limit: int = 300) -> str:
+    """Text that a file brought along, fit for one line of a terminal."""
+    text = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def checked_spec(shape: object, dtype: np.dtype[Any]) -> TensorSpec:
