@@ -6,6 +6,8 @@ of a completion is kept; how solution and tests are put together. Published beha
 Does not cover: translation between languages; Rust problems that need crates (`obstacle` says which).
 
 Differences from the published harness, each because it judged wrongly:
+- When to stop is decided at every character instead of every token, and what comes after is cut at once
+  (model_zoo/decoding/stops.py); there the rule for Rust, which has no published one, is that for braces.
 - Go: packages are imported if the code uses them, not if a comment or a text mentions them.
 - JavaScript: output does not fail a program, a failed console.assert does (languages/javascript.py).
 - Python: numpy is imported only where the program names it (a program cannot tell, and it takes 60 ms).

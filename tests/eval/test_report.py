@@ -71,7 +71,8 @@ def test_a_score_of_nothing_is_said_plainly(tmp_path):
 
 
 def test_a_model_that_writes_nothing_that_counts_is_said_to(tmp_path):
-    assert any("the model wrote nothing, or left the function at once" in line for line in report.lines(zero(tmp_path, "\n")))
+    lines = report.lines(zero(tmp_path, "\n"))
+    assert any("the model wrote nothing, or left the function at once" in line for line in lines)
 
 
 def test_a_page_of_canonical_solutions_has_no_scores(tmp_path):
