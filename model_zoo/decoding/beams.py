@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mindgeex.model_zoo.decoding.cache import Decoder
-from mindgeex.model_zoo.decoding.choice import most_likely, penalise
+from mindgeex.model_zoo.decoding.choice import check_numbers, most_likely, penalise
 from mindgeex.model_zoo.decoding.continuation import Continuation, EndedBy, TokenizerLike
 from mindgeex.model_zoo.decoding.settings import Beams
 from mindgeex.model_zoo.decoding.stops import Stop
@@ -74,6 +74,7 @@ def _best(
     logits_BV: np.ndarray, running: Sequence[_Beam], prompt: Sequence[int], beams: Beams
 ) -> list[tuple[int, int, float]]:
     """Row, id and log-probability of the best candidates, the best first."""
+    check_numbers(logits_BV)
     scores_BV = logits_BV[: len(running)].astype(np.float64)
     scores_BV -= scores_BV.max(axis=1, keepdims=True)
     scores_BV -= np.log(np.exp(scores_BV).sum(axis=1, keepdims=True))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.decoding.settings import Sampling
 
 BLOCK = 64
@@ -38,7 +39,11 @@ def choose(
         sampling: the settings.
         generators: one a row; not used if greedy.
         histories: ids so far of every row, prompt included; needed for the repetition penalty.
+
+    Raises:
+        UserError: a logit is NaN or infinite.
     """
+    check_numbers(logits_BV)
     if sampling.repetition_penalty != 1.0:
         if histories is None:
             raise ValueError("a repetition penalty needs the tokens so far")
@@ -48,6 +53,15 @@ def choose(
         return logits_BV.argmax(axis=1).astype(np.int32)
     drawn = [draw(logits_V, sampling, generator) for logits_V, generator in zip(logits_BV, generators, strict=True)]
     return np.array(drawn, np.int32)
+
+
+def check_numbers(logits_BV: np.ndarray) -> None:
+    """Raises UserError if a row's largest logit is no number, which it is as soon as any of them is NaN."""
+    if not np.isfinite(logits_BV.max(axis=1)).all():
+        raise UserError(
+            "the model gives NaN or infinity: its training diverged, its weights are damaged, or float16 is too narrow "
+            "for it: take an earlier checkpoint, or float32"
+        )
 
 
 def penalise(scores_V: np.ndarray, history_N: np.ndarray, penalty: float) -> None:

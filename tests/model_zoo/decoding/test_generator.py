@@ -145,6 +145,13 @@ def test_a_row_that_has_ended_waits_for_the_others(generator):
     assert (going_on.text, going_on.ended_by) == (whole[1], "length")
 
 
+def test_every_id_is_decoded_once(generator, monkeypatch):
+    decoded, decode_bytes = [], generator.tokenizer.decode_bytes
+    monkeypatch.setattr(generator.tokenizer, "decode_bytes", lambda ids: decoded.extend(ids) or decode_bytes(ids))
+    first, second = generator.generate(["abc", "xyz"], GREEDY, stop=StopStrings(("never there",)))
+    assert sorted(decoded) == sorted(first.ids + second.ids)
+
+
 def test_the_end_of_the_document_ends_a_text_and_is_no_part_of_it(generator, monkeypatch):
     whole = generator.generate(["abc", "xyz"], GREEDY)[0].ids
     at = next(at for at in range(3, 56) if whole[at] not in whole[:at])
