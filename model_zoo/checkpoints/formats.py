@@ -1,0 +1,211 @@
+"""The formats: which table of names each has, in which container, and which files make up a checkpoint of it.
+
+| format | on disk |
+| --- | --- |
+| mindgeex | a folder: model.yaml, model.safetensors (or shards and an index), tokenizer/, optimizer.safetensors |
+| mindspore | our names in MindSpore's container: FILE.ckpt, or a folder with model.ckpt and model.yaml |
+| codegeex-mindspore | the original's MindSpore names, likewise |
+| codegeex-torch | the original's nested dictionary: FILE.pt, or a folder with model.pt and model.yaml |
+| megatron | a folder with mp_rank_00_model_states.pt, mp_rank_01_..., one a tensor-parallel partition |
+| hf | a folder: config.json, model.safetensors (or shards and an index), the tokenizer's files |
+| mindir | a folder with model.mindir, which MindSpore Lite runs; written, not read |
+
+The first three also come as rank files: rank_0/, rank_1/, ... each with its part in the same container, and layout.json
+beside them. To add a format: its table in names.py, and a line in FORMATS.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from typing_extensions import Self
+
+from mindgeex.common.errors import UserError, did_you_mean
+from mindgeex.model_zoo.checkpoints import mindspore_file, safetensors_file, torch_file
+from mindgeex.model_zoo.checkpoints.layout import MEGATRON_SPLIT_DIMS, SPLIT_DIMS
+from mindgeex.model_zoo.checkpoints.names import (
+    CODEGEEX_MINDSPORE,
+    CODEGEEX_TORCH,
+    CODEGEEX_TORCH_FUSED,
+    HF_GPT_NEOX,
+    MOMENTS,
+    OURS,
+    NameMap,
+    Row,
+)
+from mindgeex.model_zoo.checkpoints.tensors import TensorRef, TensorSpec
+from mindgeex.model_zoo.config import ModelConfig
+
+OPTIMIZER_STEM = "optimizer"
+"""Where a safetensors checkpoint keeps the moments: optimizer.safetensors."""
+
+
+class Writer(Protocol):
+    """Takes tensors one at a time, in the order announced."""
+
+    def write(self, name: str, array: np.ndarray) -> None:
+        """Writes the next tensor."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to store a model."""
+
+    name: str
+    container: str
+    """safetensors, mindspore, torch, mindir."""
+    families: tuple[str, ...]
+    names: NameMap
+    suffix: str
+    """Of the container's files; a target that ends so is one file instead of a folder."""
+    ranks: bool = False
+    """Whether rank files and moments are known in this format."""
+    split_dims: Mapping[str, int] | None = None
+
+    @property
+    def dims(self) -> Mapping[str, int]:
+        """Our name -> dim that is split over mp."""
+        return SPLIT_DIMS if self.split_dims is None else self.split_dims
+
+    def rows(self, config: ModelConfig) -> list[Row]:
+        """Every stored tensor of such a model, in the order of writing.
+
+        Raises:
+            UserError: the format does not hold this family.
+        """
+        if config.family not in self.families:
+            fitting = [name for name, known in FORMATS.items() if config.family in known.families]
+            raise UserError(
+                f"format {self.name} holds models of the family {' and '.join(self.families)}, this one is "
+                f"{config.family}: choose {', '.join(fitting)}"
+            )
+        rows = self.names.rows(config)
+        if self.container == "torch":  # a dictionary's tensors are written together
+            by_name = {row.stored: row for row in rows}
+            tree = _nested({name: TensorSpec((), np.dtype(np.float32)) for name in by_name})
+            rows = [by_name["/".join(keys)] for keys in torch_file.tensors_of(tree)]
+        return rows
+
+
+BOTH = ("codegeex", "gpt_neox")
+FORMATS = {
+    form.name: form
+    for form in (
+        Format("mindgeex", "safetensors", BOTH, OURS, ".safetensors", ranks=True),
+        Format("mindspore", "mindspore", BOTH, OURS, ".ckpt", ranks=True),
+        Format("codegeex-mindspore", "mindspore", BOTH[:1], CODEGEEX_MINDSPORE, ".ckpt", ranks=True),
+        Format("codegeex-torch", "torch", BOTH[:1], CODEGEEX_TORCH, ".pt"),
+        Format("megatron", "torch", BOTH[:1], CODEGEEX_TORCH, ".pt", split_dims=MEGATRON_SPLIT_DIMS),
+        Format("hf", "safetensors", BOTH[1:], HF_GPT_NEOX, ".safetensors"),
+        Format("mindir", "mindir", BOTH, OURS, ".mindir"),
+    )
+}
+
+
+def format_named(name: str) -> Format:
+    """The format that a user typed.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in FORMATS:
+        raise UserError(f"format is {name!r}{did_you_mean(name, FORMATS)}")
+    return FORMATS[name]
+
+
+def fused(form: Format) -> Format:
+    """The variant of a format of the original in which one tensor holds queries, keys and values.
+
+    Raises:
+        UserError: the format has none.
+    """
+    if form.names is CODEGEEX_TORCH_FUSED:
+        return form
+    if form.names is not CODEGEEX_TORCH:
+        raise UserError(
+            f"--fused-qkv: format {form.name} has no such variant: it goes with codegeex-torch and megatron"
+        )
+    return dataclasses.replace(form, names=CODEGEEX_TORCH_FUSED)
+
+
+def read_tensors(container: str, path: Path) -> dict[str, TensorRef]:
+    """Stored name -> tensor, of a file or, for safetensors, of a folder.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    if container == "torch":
+        tree = torch_file.read_torch(path)
+        return {"/".join(keys): tensor for keys, tensor in torch_file.tensors_of(tree).items()}
+    if container == "mindspore":
+        return mindspore_file.read_mindspore(path)
+    tensors = safetensors_file.read_safetensors_folder(path)
+    moments = path / f"{OPTIMIZER_STEM}.safetensors"
+    return {**tensors, **(safetensors_file.read_safetensors(moments) if moments.is_file() else {})}
+
+
+def open_writer(
+    container: str, path: Path, specs: Mapping[str, TensorSpec], shard_bytes: int
+) -> AbstractContextManager[Writer]:
+    """Begins a file or, for safetensors, the files of a folder, whose tensors come in the order of `specs`."""
+    if container == "torch":
+        return _TorchWriter(path, specs)
+    if container == "mindspore":
+        return mindspore_file.MindSporeWriter(path, specs)
+    path.mkdir(exist_ok=True)
+    return _WithMoments(path, specs, shard_bytes)
+
+
+class _Writers:
+    """Writers of a container behind one `write`."""
+
+    def __init__(self) -> None:
+        self._writers: list[Any] = []
+
+    def __enter__(self) -> Self:
+        for writer in self._writers:
+            writer.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for writer in self._writers:
+            writer.__exit__(*error)
+
+
+class _TorchWriter(_Writers):
+    def __init__(self, path: Path, specs: Mapping[str, TensorSpec]):
+        super().__init__()
+        self._writers = [torch_file.TorchWriter(path, _nested(specs))]
+
+    def write(self, name: str, array: np.ndarray) -> None:
+        self._writers[0].write(tuple(name.split("/")), array)
+
+
+class _WithMoments(_Writers):
+    def __init__(self, folder: Path, specs: Mapping[str, TensorSpec], shard_bytes: int):
+        super().__init__()
+        moments = {name: spec for name, spec in specs.items() if name.startswith(MOMENTS)}
+        weights = {name: spec for name, spec in specs.items() if name not in moments}
+        self._writers = [safetensors_file.ShardedSafetensorsWriter(folder, weights, shard_bytes)]
+        if moments:
+            path = folder / f"{OPTIMIZER_STEM}.safetensors"
+            self._writers.append(safetensors_file.SafetensorsWriter(path, moments))
+
+    def write(self, name: str, array: np.ndarray) -> None:
+        self._writers[name.startswith(MOMENTS)].write(name, array)
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`a/b: x` -> {a: {b: x}}."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, leaf = name.split("/")
+        place = tree
+        for key in path:
+            place = place.setdefault(key, {})
+        place[leaf] = value
+    return tree

@@ -1,0 +1,58 @@
+"""What stands beside the weights: sizes, the layout of ranks, the tokenizer's files, each where a format has them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from mindgeex.common.config import as_tree
+from mindgeex.model_zoo.checkpoints.formats import Format
+from mindgeex.model_zoo.checkpoints.hf_config import (
+    CONFIG_FILE,
+    GENERATION_FILE,
+    TOKENIZER_FILES,
+    generation_config,
+    hugging_face_config,
+)
+from mindgeex.model_zoo.checkpoints.layout import Layout
+from mindgeex.model_zoo.checkpoints.native import MODEL_FILE
+from mindgeex.model_zoo.checkpoints.source import LAYOUT_FILE, Source
+from mindgeex.model_zoo.config import ModelConfig
+
+TOKENIZER = "tokenizer"
+
+
+def write_sizes(folder: Path, config: ModelConfig, form: Format, dtype: str) -> list[str]:
+    """The sizes as the format has them; returns what a user should know about them."""
+    if form.name != "hf":
+        (folder / MODEL_FILE).write_text(yaml.safe_dump(as_tree(config), sort_keys=False), encoding="utf-8")
+        return []
+    _write_json(folder / CONFIG_FILE, hugging_face_config(config, dtype))
+    _write_json(folder / GENERATION_FILE, generation_config(config))
+    if config.eod_reset:
+        return ["eod_reset: transformers does not cut attention after an end of document, so logits differ behind one"]
+    return []
+
+
+def write_layout(folder: Path, form: Format, layout: Layout) -> None:
+    """layout.json, which says how the rank folders beside it fit together."""
+    tree = {"dp": layout.dp, "mp": layout.mp, "optimizer_shard": layout.optimizer_shard, "format": form.name}
+    _write_json(folder / LAYOUT_FILE, tree)
+
+
+def copy_tokenizer(source: Source, form: Format, folder: Path) -> list[str]:
+    """Carries the tokenizer's files along: in tokenizer/, or in the folder itself for Hugging Face's format."""
+    beside = source.folder if source.form.name == "hf" else source.folder / TOKENIZER
+    files = [beside / name for name in TOKENIZER_FILES if (beside / name).is_file()]
+    if not files:
+        return ["no tokenizer lies beside the weights, so none was carried along"]
+    to = folder if form.name == "hf" else folder / TOKENIZER
+    to.mkdir(exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, to / file.name)
+    return []
+
+
+def _write_json(path: Path, tree: dict[str, object]) -> None:
+    path.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

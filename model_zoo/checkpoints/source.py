@@ -1,0 +1,239 @@
+"""What lies at a path: which format, which ranks, which model; found from the files themselves where they tell.
+
+Covers: the formats of formats.py but mindir. Does not cover: folders with several checkpoints of one rank, which are
+refused.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mindgeex.common.config import build_config, read_yaml
+from mindgeex.common.errors import UserError
+from mindgeex.common.files import read_json
+from mindgeex.model_zoo.checkpoints.formats import FORMATS, Format, format_named, fused, read_tensors
+from mindgeex.model_zoo.checkpoints.hf_config import CONFIG_FILE, read_config
+from mindgeex.model_zoo.checkpoints.layout import Layout
+from mindgeex.model_zoo.checkpoints.names import MOMENTS, Row, moment_rows
+from mindgeex.model_zoo.checkpoints.native import MODEL_FILE
+from mindgeex.model_zoo.checkpoints.reshard import SHOWN, Ranks, merged, problems
+from mindgeex.model_zoo.checkpoints.tensors import TensorRef
+from mindgeex.model_zoo.config import ModelConfig, config_names, load_model_config
+
+LAYOUT_FILE = "layout.json"
+RANK_FOLDER = re.compile(r"rank_(\d+)")
+PARTITION = re.compile(r"mp_rank_(\d+)_model_states\.pt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint that can be read."""
+
+    path: Path
+    form: Format
+    ranks: Ranks
+    config: ModelConfig
+    rows: list[Row]
+    """What is stored: the weights, and the moments if they were asked for."""
+    dropped: Mapping[str, int]
+    """What is there and is not read: moments, training state -> number of tensors."""
+    notes: list[str]
+
+    @property
+    def folder(self) -> Path:
+        """Where model.yaml and the tokenizer would lie."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def tensors(self) -> dict[str, TensorRef]:
+        """Our name -> whole tensor, read when asked for.
+
+        Raises:
+            UserError: a part of a tensor lies on no rank that is there.
+        """
+        return merged(self.rows, self.config, self.ranks)
+
+
+def open_source(
+    path: Path, form: str = "", layout: Layout | None = None, model: str = "", moments: bool = False
+) -> Source:
+    """Finds out what lies at a path and checks that it is whole, without reading the tensors' values.
+
+    Args:
+        path: a file or folder.
+        form: name of its format; empty to find out.
+        layout: of its rank files; None to read it from layout.json.
+        model: a shipped model's name or a YAML file with sizes; empty to find out.
+        moments: whether Adam's moments are wanted, too.
+
+    Raises:
+        UserError: nothing there, the format or the sizes cannot be told, or tensors are missing, surplus or misshapen.
+    """
+    path = _checkpoint_path(path)
+    files, layout = _rank_files(path, layout)
+    known = format_named(form) if form else _detect(path, files)
+    if known.container == "mindir":
+        raise UserError(f"{path}: a MINDIR graph cannot be converted: convert what it was made from")
+    found = {rank: read_tensors(known.container, _file(known, place)) for rank, place in files.items()}
+    if any("query_key_value" in name for name in next(iter(found.values()))) and known.container == "torch":
+        known = fused(known)
+    names = list(next(iter(found.values())))
+    has_moments = any(name.startswith(MOMENTS) for name in names)
+    if moments and not has_moments:
+        raise UserError(f"{path}: --moments: there are none (no tensor is named adam_m.* or adam_v.*)")
+    ranks = Ranks(layout, found, files, known.dims)
+    config, notes = _config(path, known, ranks, model)
+    rows = known.rows(config)
+    rows += moment_rows(rows) if moments else []
+    also = _unread(known, ranks, keep_moments=moments)
+    _refuse(problems(rows, config, ranks, also))
+    present = frozenset(names)
+    dropped = {
+        "moments": sum(name.startswith(MOMENTS) for name in also & present),
+        "training state and buffers": sum(not name.startswith(MOMENTS) for name in also & present),
+    }
+    return Source(path, known, ranks, config, rows, dropped, notes)
+
+
+def _checkpoint_path(path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_file() and path.suffix == ".safetensors":
+        return path.parent  # its sizes lie beside it
+    return path
+
+
+def _rank_files(path: Path, layout: Layout | None) -> tuple[dict[int, Path], Layout]:
+    """Rank -> its file or folder; one rank for a checkpoint in one piece."""
+    entries = sorted(path.iterdir()) if path.is_dir() else []
+    partitions = {int(m[1]): entry for entry in entries if (m := PARTITION.fullmatch(entry.name))}
+    if partitions:
+        missing = [rank for rank in range(max(partitions) + 1) if rank not in partitions]
+        if missing:
+            raise UserError(f"{path}: partition {missing[0]} of {max(partitions) + 1} is missing: copy it there, too")
+        return dict(sorted(partitions.items())), Layout(mp=len(partitions))
+    ranks = {int(m[1]): entry for entry in entries if entry.is_dir() and (m := RANK_FOLDER.fullmatch(entry.name))}
+    if not ranks:
+        if layout and layout.ranks > 1:
+            raise UserError(f"{path}: --from-layout {layout}: there is no folder rank_0, rank_1, ... in it")
+        return {0: path}, Layout()
+    layout = layout or _read_layout(path)
+    beyond = [rank for rank in ranks if rank >= layout.ranks]
+    if beyond:
+        raise UserError(
+            f"{path}: has rank_{max(beyond)}, but {layout} has ranks 0 to {layout.ranks - 1}: check --from-layout"
+        )
+    return dict(sorted(ranks.items())), layout
+
+
+def _read_layout(path: Path) -> Layout:
+    file = path / LAYOUT_FILE
+    if not file.is_file():
+        raise UserError(f"{path}: rank folders without {LAYOUT_FILE}: give --from-layout dp=4,mp=4,shard=2")
+    tree = read_json(file)
+
+    def size(name: str) -> int:
+        value = tree.get(name, 1) if isinstance(tree, dict) else None
+        if type(value) is not int:
+            raise UserError(f"{file}: {name} is {value!r}: expected a whole number")
+        return value
+
+    return Layout(size("dp"), size("mp"), size("optimizer_shard"))
+
+
+def _detect(path: Path, files: Mapping[int, Path]) -> Format:
+    """The format, from the names of files and, for MindSpore's container, of tensors."""
+    first = next(iter(files.values()))
+    if PARTITION.fullmatch(first.name):
+        return FORMATS["megatron"]
+    if first.is_dir():
+        if (first / CONFIG_FILE).is_file():
+            return FORMATS["hf"]
+        if any(first.glob("model*.safetensors*")):
+            return FORMATS["mindgeex"]
+        if any(first.glob("*.pt")):
+            return FORMATS["codegeex-torch"]
+        if any(first.glob("*.mindir")):
+            return FORMATS["mindir"]
+    ckpt = _file(FORMATS["mindspore"], first) if first.is_dir() or first.suffix == ".ckpt" else None
+    if ckpt is not None:
+        names = read_tensors("mindspore", ckpt)
+        original = any(name.startswith("backbone.") for name in names)
+        return FORMATS["codegeex-mindspore" if original else "mindspore"]
+    if first.suffix in (".pt", ".pth", ".bin"):
+        return FORMATS["codegeex-torch"]
+    raise UserError(f"{path}: what format it has cannot be told: give --from, one of {', '.join(FORMATS)}")
+
+
+def _file(form: Format, place: Path) -> Path:
+    """The container of a rank (or of the whole): the path itself, or the one file in the folder."""
+    if place.is_file() or form.container == "safetensors":
+        return place
+    named = place / f"model{form.suffix}"
+    if named.is_file():
+        return named
+    found = sorted(place.glob(f"*{form.suffix}"))
+    if len(found) != 1:
+        listed = ", ".join(file.name for file in found[:SHOWN]) or "none"
+        raise UserError(
+            f"{place}: expected one {form.suffix} file, found {len(found)} ({listed}): keep the one to read"
+        )
+    return found[0]
+
+
+def _config(path: Path, form: Format, ranks: Ranks, model: str) -> tuple[ModelConfig, list[str]]:
+    """The sizes: as asked for, as a file beside the weights says, or those of the one shipped model that fits."""
+    folder = path if path.is_dir() else path.parent
+    if model:
+        return load_model_config(model), []
+    if form.name == "hf":
+        return read_config(folder)
+    if (folder / MODEL_FILE).is_file():
+        return build_config(ModelConfig, read_yaml(folder / MODEL_FILE), str(folder / MODEL_FILE)), []
+    also = _unread(form, ranks, keep_moments=False)
+    shipped = {name: load_model_config(name) for name in config_names()}
+    fitting = [
+        name
+        for name, config in shipped.items()
+        if config.family in form.families and not problems(form.rows(config), config, ranks, also)
+    ]
+    if len(fitting) == 1:
+        return shipped[fitting[0]], [f"{path}: its tensors are those of {fitting[0]}, whose other settings are taken"]
+    which = f"fits {' and '.join(fitting)}" if fitting else "fits no model that ships"
+    raise UserError(
+        f"{path}: does not say the model's sizes, and {which}{_seen(ranks)}: give --model NAME or --model FILE.yaml "
+        "(the number of heads cannot be told from the weights)"
+    )
+
+
+def _seen(ranks: Ranks) -> str:
+    """What the shapes of a checkpoint in one piece give away."""
+    if ranks.layout.ranks > 1:
+        return ""
+    (tensors,) = ranks.tensors.values()
+    words = next((ref for name, ref in tensors.items() if re.search(r"word_embedding|embed_in", name)), None)
+    blocks = {match[1] for name in tensors if (match := re.search(r"(?:blocks|layers)\.(\d+)\.", name))}
+    if words is None or len(words.shape) != 2:
+        return ""
+    return f" (vocab_size {words.shape[0]}, hidden_size {words.shape[1]}, {len(blocks)} blocks)"
+
+
+def _unread(form: Format, ranks: Ranks, keep_moments: bool) -> frozenset[str]:
+    """Stored names that are known and not wanted."""
+    names = {name for tensors in ranks.tensors.values() for name in tensors}
+    return frozenset(
+        name for name in names if form.names.is_ignored(name) or (name.startswith(MOMENTS) and not keep_moments)
+    )
+
+
+def _refuse(found: list[str]) -> None:
+    if found:
+        more = f"; {len(found) - SHOWN} more of that kind" if len(found) > SHOWN else ""
+        raise UserError("; ".join(found[:SHOWN]) + f"{more}: give the model's own sizes with --model, or other files")
+
+
+def state_tensors(source: Source) -> dict[str, Any]:
+    """Step counters and the like of a MindSpore training checkpoint: stored name -> tensor, from the first rank."""
+    first = next(iter(source.ranks.tensors.values()))
+    return {name: tensor for name, tensor in first.items() if source.form.names.is_ignored(name)}
