@@ -1,18 +1,23 @@
 """Our own format: a folder with model.yaml (the sizes) and model.safetensors (the weights by name).
 
-Covers: float32 weights in one file. Does not cover: sharded weights, other types.
+Covers: weights of every type that MindSpore and safetensors share, written as one file, read from one or from shards
+with an index. Does not cover: training checkpoints as a whole, which the train room publishes.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
 from mindgeex.common.config import as_tree, build_config, read_yaml
 from mindgeex.common.errors import UserError
+from mindgeex.common.files import disk_errors
+from mindgeex.model_zoo.checkpoints.casting import cast
+from mindgeex.model_zoo.checkpoints.mindspore_file import DTYPES
+from mindgeex.model_zoo.checkpoints.safetensors_file import SafetensorsWriter, read_safetensors_folder
+from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, FLOATS, TensorRef, TensorSpec
 from mindgeex.model_zoo.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -57,29 +62,25 @@ def load_model(folder: Path) -> "Model":
 
 
 def save_tensors(path: Path, parameters: Mapping[str, "Parameter"]) -> None:
-    """Writes parameters under the given names as safetensors."""
-    from safetensors.numpy import save_file
-
-    from mindgeex.common.files import disk_errors
-
-    with disk_errors(path):
-        try:
-            save_file({name: parameter.asnumpy() for name, parameter in parameters.items()}, path)
-        except OSError:
-            raise
-        except Exception as error:  # safetensors wraps the system's error in its own type and keeps only its text
-            raise _as_os_error(error) from error
+    """Writes parameters under the given names as safetensors, one at a time."""
+    specs = {name: TensorSpec(tuple(parameter.shape), _dtype(parameter)) for name, parameter in parameters.items()}
+    with disk_errors(path), SafetensorsWriter(path, specs) as writer:
+        for name, parameter in parameters.items():
+            array = parameter.asnumpy()  # MindSpore has a bfloat16 of its own
+            writer.write(name, array.view(np.uint16).view(BFLOAT16) if specs[name].dtype == BFLOAT16 else array)
 
 
 def load_tensors(path: Path, parameters: Mapping[str, "Parameter"]) -> None:
-    """Fills parameters from a safetensors file; nothing is changed unless every name and shape fits.
+    """Fills parameters from a safetensors file, or from shards beside its index; floats are cast to their type.
+
+    Nothing is changed unless every name, shape and type fits.
 
     Raises:
-        UserError: the file is missing or damaged; tensors are missing, surplus or of another shape (named).
+        UserError: the file is missing or damaged; tensors are missing, surplus or of another shape or type (named).
     """
     import mindspore as ms
 
-    tensors = read_tensors(path)
+    tensors = _open(path)
     missing, surplus = sorted(parameters.keys() - tensors.keys()), sorted(tensors.keys() - parameters.keys())
     if missing or surplus:
         raise UserError(
@@ -87,32 +88,36 @@ def load_tensors(path: Path, parameters: Mapping[str, "Parameter"]) -> None:
             f"{len(surplus)} surplus ({', '.join(surplus[:3])}): use the model this checkpoint was made with"
         )
     for name, parameter in parameters.items():
-        if tensors[name].shape != tuple(parameter.shape):
+        tensor, dtype = tensors[name], _dtype(parameter)
+        if tensor.shape != tuple(parameter.shape):
             raise UserError(
-                f"{path}: tensor {name} has shape {list(tensors[name].shape)}, the model's is "
+                f"{path}: tensor {name} has shape {list(tensor.shape)}, the model's is "
                 f"{list(parameter.shape)}: use the model this checkpoint was made with"
             )
+        if tensor.dtype != dtype and not {tensor.dtype, dtype} <= set(FLOATS.values()):
+            raise UserError(
+                f"{path}: tensor {name} has type {tensor.dtype}, the model's is {dtype}: "
+                "use the model this checkpoint was made with"
+            )
     for name, parameter in parameters.items():
-        parameter.set_data(ms.Tensor(tensors[name]))
+        array = tensors[name].read()
+        if array.dtype != _dtype(parameter):
+            array, _ = cast(array, _dtype(parameter))
+        parameter.set_data(ms.Tensor(array))
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file.
+    """All tensors of a safetensors file, or of shards beside its index, in memory.
 
     Raises:
         UserError: the file is missing or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: truncated or damaged ({error}): take an earlier checkpoint") from None
+    return {name: tensor.read() for name, tensor in _open(path).items()}
 
 
-def _as_os_error(error: Exception) -> Exception:
-    code = re.search(r"os error (\d+)", str(error))
-    return OSError(int(code.group(1)), str(error)) if code else error
+def _open(path: Path) -> dict[str, TensorRef]:
+    return read_safetensors_folder(path.parent, path.name.removesuffix(".safetensors"))
+
+
+def _dtype(parameter: "Parameter") -> np.dtype[Any]:
+    return DTYPES[str(parameter.dtype)]

@@ -83,12 +83,11 @@ def read_safetensors_folder(folder: Path, stem: str = STEM) -> dict[str, TensorR
     Raises:
         UserError: neither is there; a shard is missing or damaged (named); index and shards contradict each other.
     """
-    index_path = folder / f"{stem}.safetensors.index.json"
-    if not index_path.exists():
-        path = folder / f"{stem}.safetensors"
-        if not path.exists():
-            raise UserError(f"{folder}: has neither {path.name} nor {index_path.name}: give a folder with one of them")
+    path, index_path = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if path.exists():
         return read_safetensors(path)
+    if not index_path.exists():
+        raise UserError(f"{folder}: has neither {path.name} nor {index_path.name}: give a folder with one of them")
     index = read_json(index_path)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:

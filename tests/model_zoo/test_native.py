@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.checkpoints.native import load_model, load_tensors, named_parameters, read_tensors, save_model
+from mindgeex.model_zoo.checkpoints.native import (
+    load_model,
+    load_tensors,
+    named_parameters,
+    read_tensors,
+    save_model,
+    save_tensors,
+)
+from mindgeex.model_zoo.checkpoints.safetensors_file import ShardedSafetensorsWriter
+from mindgeex.model_zoo.checkpoints.tensors import in_memory, specs
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.families import build_model
 
@@ -32,6 +41,43 @@ def test_a_model_comes_back_bit_for_bit(saved):
     ids = ms.Tensor(np.arange(8, dtype=np.int32)[None])
     seed = ms.Tensor(0, ms.int32)
     assert np.array_equal(model.set_train(False)(ids, seed).asnumpy(), loaded(ids, seed).asnumpy())
+
+
+TYPES = (ms.float32, ms.float16, ms.bfloat16, ms.int32)
+
+
+def parameters(value, **dtypes):
+    return {name: ms.Parameter(ms.Tensor(np.full((2, 3), value), dtype)) for name, dtype in dtypes.items()}
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_parameters_of_every_type_come_back(tmp_path, dtype):
+    save_tensors(tmp_path / "a.safetensors", parameters(3, a=dtype, b=ms.float32))
+    loaded = parameters(0, a=dtype, b=ms.float32)
+    load_tensors(tmp_path / "a.safetensors", loaded)
+    assert loaded["a"].dtype == dtype and loaded["a"].asnumpy().astype(float).tolist() == [[3] * 3] * 2
+    assert read_tensors(tmp_path / "a.safetensors")["b"].tolist() == [[3] * 3] * 2
+
+
+def test_weights_of_another_float_type_are_cast_and_other_types_are_refused(tmp_path):
+    save_tensors(tmp_path / "a.safetensors", parameters(1.5, a=ms.float16))
+    loaded = parameters(0, a=ms.float32)
+    load_tensors(tmp_path / "a.safetensors", loaded)
+    assert loaded["a"].dtype == ms.float32 and loaded["a"].asnumpy().tolist() == [[1.5] * 3] * 2
+    with pytest.raises(UserError, match="tensor a has type float16, the model's is int32: use the model"):
+        load_tensors(tmp_path / "a.safetensors", parameters(0, a=ms.int32))
+
+
+def test_shards_with_an_index_are_loaded_as_one_file_is(saved):
+    folder, model = saved
+    tensors = {name: in_memory(array) for name, array in read_tensors(folder / "model.safetensors").items()}
+    (folder / "model.safetensors").unlink()
+    with ShardedSafetensorsWriter(folder, specs(tensors), 1000) as writer:
+        for name, tensor in tensors.items():
+            writer.write(name, tensor.read())
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+    for before, after in zip(model.get_parameters(), load_model(folder).get_parameters(), strict=True):
+        assert np.array_equal(before.asnumpy(), after.asnumpy())
 
 
 def test_weights_of_another_shape_are_refused_with_both_shapes_and_change_nothing(saved):
