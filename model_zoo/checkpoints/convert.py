@@ -146,13 +146,13 @@ class _Conversion:
 
     def _dtype(self, row: Row) -> np.dtype:
         """The type in which a row is stored. Moments keep theirs."""
-        found = {self.tensors[name].dtype: name for name in row.ours}
+        found = [self.tensors[name].dtype for name in row.ours]
         if self.options.dtype != KEEP and not row.stored.startswith(MOMENTS):
             return FLOATS[self.options.dtype]
-        if len(found) > 1:
+        if any(dtype != found[0] for dtype in found):
             kinds = ", ".join(f"{name} {self.tensors[name].dtype}" for name in row.ours)
             raise UserError(f"{row.stored} would hold tensors of different types ({kinds}): give --dtype")
-        return next(iter(found))
+        return found[0]
 
     def _write(self, paths: Mapping[int, Path]) -> None:
         specs: dict[int, dict[str, TensorSpec]] = {rank: {} for rank in paths}
