@@ -73,3 +73,12 @@ def test_a_copy_goes_on_by_itself():
     assert first.feed(b"\xbd\xa0") == "你"
     assert second.feed(b"\xbd\xa1\n") == "佡"
     assert (first.finish(whole=True), second.finish(whole=True)) == ("", "\n")
+
+
+def test_a_copy_watches_for_the_stop_by_itself():
+    first = GrowingText(StopStrings(("\n\n",)))
+    first.feed(b"a\n")
+    second = first.copy()
+    assert first.feed(b"x") == "\nx"
+    assert second.feed(b"\n") == ""
+    assert (first.ended, second.ended) == (False, True)
