@@ -85,6 +85,8 @@ def convert(source: Path, target: Path, to_format: str, options: ConvertOptions 
     options = options or ConvertOptions()
     form = format_named(to_format)
     form = fused(form) if options.fused_qkv else form
+    if form.container == "mindir" and options.dtype not in (KEEP, "float32"):
+        raise UserError(f"dtype is {options.dtype!r}: mindir is exported in float32: leave --dtype out")
     check_target(source, target, form, options.layout, options.moments, options.overwrite)
     opened = open_source(source, options.from_format, options.from_layout, options.model, options.moments)
     if form.container == "mindir":

@@ -1,0 +1,144 @@
+"""What we export loads in PyTorch and transformers, and gives our model's logits; each in a process of its own."""
+
+import subprocess
+import sys
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
+from mindgeex.model_zoo.checkpoints.formats import read_tensors
+from mindgeex.model_zoo.checkpoints.layout import Layout
+from mindgeex.model_zoo.checkpoints.native import load_model, named_parameters, save_model
+from mindgeex.model_zoo.families import build_model
+from tests.model_zoo.checkpoints.checkpoint import codegeex, gpt_neox, random_tensors, write_ours
+
+NO_SEED = ms.Tensor(0, ms.int32)
+
+LOGITS = """
+import sys
+import numpy as np, torch
+from transformers import AutoModelForCausalLM
+model, info = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, output_loading_info=True)
+assert not any(info.values()), info
+ids = torch.from_numpy(np.load(sys.argv[2])).long()
+with torch.no_grad():
+    np.savez(sys.argv[3], logits=model.eval()(ids).logits.numpy())
+"""
+
+SAVED_AGAIN = """
+import sys
+from transformers import AutoModelForCausalLM
+AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="auto").save_pretrained(sys.argv[2], max_shard_size="20KB")
+"""
+
+FLAT = """
+import sys
+import numpy as np, torch
+def flat(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, prefix + key + "/")
+        else:
+            assert value.is_contiguous() and value.dtype == torch.float16
+            yield prefix + key, value.numpy()
+np.savez(sys.argv[2], **dict(flat(torch.load(sys.argv[1], weights_only=True, mmap=True))))
+"""
+
+
+def python(script, *words):
+    subprocess.run([sys.executable, "-c", script, *map(str, words)], check=True)
+
+
+def ours(folder, config, seed=0):
+    """A folder of ours as training writes it, with weights of some size, and the model."""
+    folder.mkdir()
+    model = build_model(config)
+    for name, array in random_tensors(config, seed=seed).items():
+        named_parameters(model)[name].set_data(ms.Tensor(array))
+    save_model(folder, config, named_parameters(model))
+    return model.set_train(False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rotary_pct": 1.0, "activation": "gelu_tanh", "parallel_residual": False, "rotary_base": 500.0},
+        {"activation": "fast_gelu", "eod_id": -1},
+    ],
+    ids=lambda changes: ",".join(changes) or "plain",
+)
+def test_transformers_loads_what_we_export_and_gives_our_logits(tmp_path, changes):
+    pytest.importorskip("transformers", reason="install the extra interop")
+    pytest.importorskip("torch", reason="install the extra interop")
+    config = gpt_neox(num_layers=3, hidden_size=32, **changes)
+    model = ours(tmp_path / "ours", config)
+    convert(tmp_path / "ours", tmp_path / "hf", "hf", ConvertOptions(shard_bytes=30_000))
+    assert (tmp_path / "hf" / "model.safetensors.index.json").is_file()
+    ids = np.random.default_rng(0).integers(0, 32, (2, 8)).astype(np.int32)
+    np.save(tmp_path / "ids.npy", ids)
+    python(LOGITS, tmp_path / "hf", tmp_path / "ids.npy", tmp_path / "theirs.npz")
+    theirs = np.load(tmp_path / "theirs.npz")["logits"]
+    assert np.abs(theirs).max() > 0.1
+    assert np.abs(theirs - model(ms.Tensor(ids), NO_SEED).asnumpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_transformers_saves_again_comes_back_bit_for_bit(tmp_path, dtype):
+    pytest.importorskip("transformers", reason="install the extra interop")
+    pytest.importorskip("torch", reason="install the extra interop")
+    ours(tmp_path / "ours", gpt_neox())
+    convert(tmp_path / "ours", tmp_path / "hf", "hf", ConvertOptions(dtype=dtype))
+    python(SAVED_AGAIN, tmp_path / "hf", tmp_path / "again")
+    convert(tmp_path / "hf", tmp_path / "first", "mindgeex")
+    convert(tmp_path / "again", tmp_path / "second", "mindgeex")
+    first, second = (read_tensors("safetensors", tmp_path / name) for name in ("first", "second"))
+    assert len(first) == len(gpt_neox().shapes)
+    for name, tensor in first.items():
+        assert str(tensor.dtype) == dtype
+        assert tensor.spec == second[name].spec
+        assert tensor.read().tobytes() == second[name].read().tobytes()
+
+
+def test_the_hugging_face_fixture_gives_its_logits_after_conversion(tmp_path, reference_data):
+    folder = reference_data / "fixtures" / "gpt_neox_hf_tiny"
+    convert(folder, tmp_path / "ours", "mindgeex")
+    expected = np.load(folder / "expected.npz")
+    logits = load_model(tmp_path / "ours")(ms.Tensor(expected["input_ids"]), NO_SEED).asnumpy()
+    assert np.abs(logits - expected["logits"]).max() < 1e-4
+
+
+@pytest.mark.parametrize("fused_qkv", [False, True])
+def test_torch_loads_what_we_export_without_running_its_pickle(tmp_path, fused_qkv):
+    pytest.importorskip("torch", reason="install the extra interop")
+    tensors = random_tensors(codegeex())
+    source = write_ours(tmp_path / "ours", codegeex(), tensors)
+    half = ConvertOptions(dtype="float16", fused_qkv=fused_qkv)
+    convert(source, tmp_path / "one.pt", "codegeex-torch", half)
+    python(FLAT, tmp_path / "one.pt", tmp_path / "theirs.npz")
+    theirs = np.load(tmp_path / "theirs.npz")
+    place = "module/language_model/transformer/layers.1."
+    up = tensors["blocks.1.feed_forward.up.weight"].astype(np.float16)
+    assert np.array_equal(theirs[place + "mlp.dense_h_to_4h.weight"], up)
+    parts = [tensors[f"blocks.1.attention.{name}.bias"].astype(np.float16) for name in ("query", "key", "value")]
+    if fused_qkv:
+        assert np.array_equal(theirs[place + "attention.query_key_value.bias"], np.concatenate(parts))
+    else:
+        assert np.array_equal(theirs[place + "attention.key.bias"], parts[1])
+        assert len(theirs.files) == len(tensors)
+
+
+def test_torch_loads_every_partition(tmp_path):
+    pytest.importorskip("torch", reason="install the extra interop")
+    tensors = random_tensors(codegeex())
+    source = write_ours(tmp_path / "ours", codegeex(), tensors)
+    convert(source, tmp_path / "parts", "megatron", ConvertOptions(dtype="float16", layout=Layout(mp=2)))
+    halves = []
+    for rank in (0, 1):
+        python(FLAT, tmp_path / "parts" / f"mp_rank_0{rank}_model_states.pt", tmp_path / f"{rank}.npz")
+        found = np.load(tmp_path / f"{rank}.npz")
+        halves.append(found["module/language_model/transformer/topQueryLayer.mlp.dense_4h_to_h.weight"])
+    whole = tensors["top_query.feed_forward.down.weight"].astype(np.float16)
+    assert np.array_equal(np.concatenate(halves, axis=1), whole)
