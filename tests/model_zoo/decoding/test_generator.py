@@ -160,6 +160,43 @@ def test_the_end_of_the_document_ends_a_text_and_is_no_part_of_it(generator, mon
     assert (first.ids, first.text, first.ended_by) == (whole[:at], letters(whole[:at]), "eod")
 
 
+class Script:
+    """A decoder that recites: at every step the next id of a list is the likeliest; then the others, by `scores`."""
+
+    def __init__(self, ids, scores=()):
+        self.script, self.scores = list(ids), dict(scores)
+
+    def prefill(self, prompts):
+        return self.step([0] * len(prompts))
+
+    def reorder(self, rows):
+        pass
+
+    def step(self, ids_B):
+        logits_BV = np.zeros((len(ids_B), 512), np.float32)
+        for id, score in self.scores.items():
+            logits_BV[:, id] = score
+        if self.script:
+            logits_BV[:, self.script.pop(0)] = 9.0
+        return logits_BV
+
+
+@pytest.mark.parametrize(("ids", "ended_by"), [((97, 98, 511), "eod"), ((97, 98), "length")])
+def test_what_a_stop_held_back_comes_at_the_end(generator, monkeypatch, ids, ended_by):
+    sampling, stop = Sampling(temperature=0.0, max_new_tokens=len(ids)), StopStrings(("bcd",))
+    monkeypatch.setattr(generator, "decoder", Script(ids))
+    [found] = generator.generate(["x"], sampling, stop=stop)
+    assert (found.text, found.ended_by) == ("ab", ended_by)
+    monkeypatch.setattr(generator, "decoder", Script(ids))
+    assert list(generator.stream("x", sampling, stop=stop)) == ["a", "b"]
+
+
+def test_the_penalty_counts_the_prompt_and_what_followed(generator, monkeypatch):
+    monkeypatch.setattr(generator, "decoder", Script((), {5: 3.0, 7: 2.9, 9: 2.0}))
+    [found] = generator.generate(["\x05"], Sampling(temperature=0.0, max_new_tokens=4, repetition_penalty=2.0))
+    assert found.ids == (7, 9, 5, 5)
+
+
 def test_streamed_pieces_are_the_text(generator):
     stop = stop_at(["never there"])
     pieces = list(generator.stream("abc", VARIED, seed=9, stop=stop))
