@@ -13,7 +13,7 @@ from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.decoding.settings import Sampling
 
 BLOCK = 64
-"""Top-k looks first at the largest logit of every so many."""
+"""So many neighbours are summed up first, by their largest logit (top-k) or the sum of their weights (the draw)."""
 BIN_BITS = 12
 """Top-p groups weights by their order of magnitude into at most 2^12 bins, and sorts one of them."""
 LARGEST_SCALE = 1e30
@@ -87,10 +87,26 @@ def draw(logits_V: np.ndarray, sampling: Sampling, generator: np.random.Generato
         if (weights_C * likely_C).sum(dtype=np.float64) >= mass:
             ids_C, weights_C = np.flatnonzero(likely_C) if ids_C is None else ids_C[likely_C], weights_C[likely_C]
         weights_C = weights_C * nucleus(weights_C, mass)
-    cumulative_C = np.cumsum(weights_C.astype(np.float64))
-    at = int(np.searchsorted(cumulative_C, generator.random() * cumulative_C[-1], side="right"))
-    at = min(at, len(cumulative_C) - 1)
+    at = position(weights_C, generator.random())
     return at if ids_C is None else int(ids_C[at])
+
+
+def position(weights_C: np.ndarray, share: float) -> int:
+    """Where the cumulative weight passes a share (below 1) of the whole; never at a weight of 0.
+
+    The sums of blocks say in which of them, so that few weights have to be added one by one.
+    """
+    weights_C = weights_C.astype(np.float64)
+    reached = np.cumsum(np.add.reduceat(weights_C, np.arange(0, len(weights_C), BLOCK)))
+    number = share * reached[-1]
+    block = _passes(reached, number)
+    inside = np.cumsum(weights_C[block * BLOCK : (block + 1) * BLOCK])
+    return block * BLOCK + _passes(inside, number - (reached[block - 1] if block else 0.0))
+
+
+def _passes(cumulative: np.ndarray, number: float) -> int:
+    """The first index that is above the number, or, where rounding put the number too high, reaches the end."""
+    return int(np.searchsorted(cumulative, min(number, np.nextafter(cumulative[-1], 0.0)), side="right"))
 
 
 def most_likely(logits_V: np.ndarray, k: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.decoding.choice import choose, most_likely
+from mindgeex.model_zoo.decoding.choice import choose, most_likely, position
 from mindgeex.model_zoo.decoding.settings import Sampling
 
 
@@ -77,6 +77,17 @@ def test_sampling_frequencies_are_the_probabilities():
 def test_the_k_most_likely_are_found_without_sorting(kind, k):
     for row in logits_of(kind):
         assert most_likely(row, k).tolist() == sorted(np.argsort(-row, kind="stable")[:k])
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 200])
+def test_a_position_is_where_the_cumulative_weight_passes_the_share(size):
+    weights = np.random.default_rng(size).random(size).astype(np.float32)
+    weights[1::3] = 0
+    reached = np.cumsum(weights.astype(np.float64))
+    for share in np.random.default_rng(1).random(200):
+        assert position(weights, share) == np.searchsorted(reached, share * reached[-1], side="right")
+    for share in (0.0, np.nextafter(1.0, 0.0)):
+        assert weights[position(weights, share)] > 0
 
 
 @pytest.mark.parametrize(("kind", "top_k"), [("trained", 0), ("trained", 40), ("flat", 0)])
