@@ -4,10 +4,13 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mindgeex.cli.generate import Language
 from mindgeex.cli.main import main
+from mindgeex.model_zoo.decoding.stops import FUNCTION_ENDS
 from tests.cli.test_main import mindgeex
 
 PROMPT = "# language: Python\ndef "
@@ -134,3 +137,7 @@ def test_a_checkpoint_whose_weights_were_altered_is_refused_by_the_command(tmp_p
     ran = mindgeex("generate", "--checkpoint", tmp_path, "--prompt", "x")
     assert ran.returncode == 2 and ran.stdout == ""
     assert ran.stderr.startswith(f"mindgeex: {tmp_path}/model.safetensors: truncated or altered since it was written")
+
+
+def test_every_language_with_a_stop_rule_can_be_named() -> None:
+    assert get_args(Language) == tuple(FUNCTION_ENDS)
