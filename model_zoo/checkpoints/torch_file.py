@@ -75,8 +75,17 @@ def read_torch(path: Path) -> Any:
 
 
 def tensors_of(tree: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Keys from the root -> tensor (TensorRef or TensorSpec), depth first; whatever else a tree holds is left out."""
-    return dict(_leaves(tree, prefix))
+    """Keys from the root -> tensor (TensorRef or TensorSpec), depth first; whatever else a tree holds is left out.
+
+    Raises:
+        UserError: two keys differ only as a number differs from its digits.
+    """
+    tensors: dict[tuple[str, ...], Any] = {}
+    for keys, tensor in _leaves(tree, prefix):
+        if keys in tensors:
+            raise UserError(f"two tensors are both called {shown('.'.join(keys))}: save them anew under different keys")
+        tensors[keys] = tensor
+    return tensors
 
 
 def _leaves(tree: Any, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -237,8 +246,9 @@ class TorchWriter(TensorWriter):
     """
 
     def __init__(self, path: Path, tree: Any) -> None:
-        specs = {".".join(keys): spec for keys, spec in tensors_of(tree).items()}
-        if len(specs) != len(tensors_of(tree)):
+        tensors = tensors_of(tree)
+        specs = {".".join(keys): spec for keys, spec in tensors.items()}
+        if len(specs) != len(tensors):
             raise ValueError(f"{path}: two tensors have the same name once their keys are joined by dots")
         numbers = itertools.count()
         pickle = pickled.dump(tree, lambda leaf: _tensor_pickle(leaf, next(numbers)))

@@ -147,6 +147,13 @@ def test_noise_is_refused_or_read_but_never_another_error(tmp_path_factory, nois
         assert str(path) in str(error) and "\n" not in str(error)
 
 
+def test_a_file_cut_within_a_tensor_is_refused_before_anything_is_read(tmp_path):
+    path = write(tmp_path / "a.ckpt", {"a": np.zeros(256)})
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"a field of 20\d\d bytes at byte \d+ goes beyond byte \d+"):
+        read_mindspore(path)
+
+
 def test_a_tensor_cut_between_its_slices_is_refused(tmp_path, slices_of_1_kib):
     path = write(tmp_path / "a.ckpt", {"a": np.zeros(256, np.float64)})
     whole = path.read_bytes()

@@ -322,6 +322,11 @@ def test_a_folder_without_weights_is_named(tmp_path):
         read_safetensors_folder(tmp_path)
 
 
+def test_one_file_goes_before_shards_as_it_does_for_transformers(sharded):
+    write(sharded / "model.safetensors", {"whole": np.ones(2)})
+    assert list(read_safetensors_folder(sharded)) == ["whole"]
+
+
 def test_other_stems_are_read(tmp_path):
     write(tmp_path / "optimizer.safetensors", {"a": np.ones(2, ml_dtypes.bfloat16)})
     assert list(read_safetensors_folder(tmp_path, "optimizer")) == ["a"]

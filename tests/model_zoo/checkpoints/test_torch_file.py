@@ -142,6 +142,12 @@ def test_a_tree_that_cannot_be_written_is_our_own_mistake(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def test_keys_that_look_alike_lose_no_tensor():
+    tensor = in_memory(np.ones(2))
+    with pytest.raises(UserError, match="two tensors are both called a.1: save them anew"):
+        tensors_of({"a": {1: tensor, "1": tensor}})
+
+
 # Pickles that want something else
 
 
