@@ -43,6 +43,6 @@ def show(model: Annotated[str, tyro.conf.Positional] = "", json: bool = False) -
         table.add_row(what.replace("_", " "), f"{value:,}" if type(value) is int else str(value))
     Console().print(table)
     shapes = Table("tensors", "count", "shape", "parameters")
-    for row in config.tensor_groups():
-        shapes.add_row(row.name, str(row.count), str(list(row.shape)), f"{row.parameters:,}")
+    for group in config.tensor_groups():
+        shapes.add_row(group.name, str(group.count), str(list(group.shape)), f"{group.parameters:,}")
     Console().print(shapes)

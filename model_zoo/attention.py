@@ -80,7 +80,10 @@ class FlashAttention(nn.Cell):
         return packed.astype(ms.uint8).reshape(shape)
 
 
-ATTENTION_CELLS = {"matmul": DotProductAttention, "flash": FlashAttention}
+ATTENTION_CELLS: dict[str, type[DotProductAttention] | type[FlashAttention]] = {
+    "matmul": DotProductAttention,
+    "flash": FlashAttention,
+}
 
 
 class NoMemory(nn.Cell):

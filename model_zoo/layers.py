@@ -134,7 +134,7 @@ class GeluTanh(nn.Cell):
         return self.gelu(x)
 
 
-ACTIVATION_CELLS = {"fast_gelu": FastGelu, "gelu": Gelu, "gelu_tanh": GeluTanh}
+ACTIVATION_CELLS: dict[str, type[nn.Cell]] = {"fast_gelu": FastGelu, "gelu": Gelu, "gelu_tanh": GeluTanh}
 
 
 class FeedForward(nn.Cell):
