@@ -32,7 +32,7 @@ from mindgeex.model_zoo.checkpoints.sidecars import copy_tokenizer, write_layout
 from mindgeex.model_zoo.checkpoints.source import Source, open_source, state_tensors
 from mindgeex.model_zoo.checkpoints.streams import byte_view
 from mindgeex.model_zoo.checkpoints.target import check_target, containers, has_rank_folders, is_file, open_files
-from mindgeex.model_zoo.checkpoints.tensors import FLOATS, TensorRef, TensorSpec
+from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, FLOATS, TensorRef, TensorSpec
 from mindgeex.model_zoo.config import ModelConfig
 
 KEEP = "keep"
@@ -150,7 +150,7 @@ class _Conversion:
         """The type in which a row is stored. Moments keep theirs."""
         found = [self.tensors[name].dtype for name in row.ours]
         if self.options.dtype != KEEP and not row.stored.startswith(MOMENTS):
-            return FLOATS[self.options.dtype]
+            return BFLOAT16 if self.options.dtype == str(BFLOAT16) else np.dtype(self.options.dtype)
         if any(dtype != found[0] for dtype in found):
             kinds = ", ".join(f"{name} {self.tensors[name].dtype}" for name in row.ours)
             raise UserError(f"{row.stored} would hold tensors of different types ({kinds}): give --dtype")
@@ -175,11 +175,11 @@ class _Conversion:
                 for piece, array in self._pieces(row):
                     self.digests[row.stored].append(_sha256(array))
                     for rank in piece.holders:
-                        writers[rank].write(row.stored, array)
+                        writers[rank](row.stored, array)
                 bar.advance()
             for name, tensor in self.state.items():
-                for writer in writers.values():
-                    writer.write(name, tensor.read())
+                for write in writers.values():
+                    write(name, tensor.read())
 
     def _pieces(self, row: Row) -> Iterator[tuple[Piece, np.ndarray]]:
         """Reads and casts what a row holds; gives it in pieces."""

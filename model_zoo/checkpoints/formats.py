@@ -10,21 +10,22 @@
 | hf | a folder: config.json, model.safetensors (or shards and an index), the tokenizer's files |
 | mindir | a folder with model.mindir, which MindSpore Lite runs; written, not read |
 
-The first three also come as rank files: rank_0/, rank_1/, ... each with its part in the same container, and layout.json
-beside them. To add a format: its table in names.py, and a line in FORMATS.
+Of hf, pytorch_model.bin and its shards are read, too. The first three also come as rank files: rank_0/, rank_1/, ...
+each with its part in the same container, and layout.json beside them. To add a format: its table in names.py, and a
+line in FORMATS.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from typing_extensions import Self
 
 from mindgeex.common.errors import UserError, did_you_mean
+from mindgeex.common.files import read_json
 from mindgeex.model_zoo.checkpoints import mindspore_file, safetensors_file, torch_file
 from mindgeex.model_zoo.checkpoints.layout import MEGATRON_SPLIT_DIMS, SPLIT_DIMS
 from mindgeex.model_zoo.checkpoints.names import (
@@ -43,12 +44,7 @@ from mindgeex.model_zoo.config import ModelConfig
 OPTIMIZER_STEM = "optimizer"
 """Where a safetensors checkpoint keeps the moments: optimizer.safetensors."""
 
-
-class Writer(Protocol):
-    """Takes tensors one at a time, in the order announced."""
-
-    def write(self, name: str, array: np.ndarray) -> None:
-        """Writes the next tensor."""
+BIN_STEM = "pytorch_model"
 
 
 @dataclass(frozen=True)
@@ -143,60 +139,56 @@ def read_tensors(container: str, path: Path) -> dict[str, TensorRef]:
         return {"/".join(keys): tensor for keys, tensor in torch_file.tensors_of(tree).items()}
     if container == "mindspore":
         return mindspore_file.read_mindspore(path)
+    if not any(path.glob("model*.safetensors*")) and any(path.glob(f"{BIN_STEM}*")):
+        return _read_bins(path)
     tensors = safetensors_file.read_safetensors_folder(path)
     moments = path / f"{OPTIMIZER_STEM}.safetensors"
     return {**tensors, **(safetensors_file.read_safetensors(moments) if moments.is_file() else {})}
 
 
+def _read_bins(folder: Path) -> dict[str, TensorRef]:
+    """Hugging Face's older files: pytorch_model.bin, or the shards that pytorch_model.bin.index.json lists."""
+    index = folder / f"{BIN_STEM}.bin.index.json"
+    names = [f"{BIN_STEM}.bin"]
+    if index.is_file():
+        tree = read_json(index)
+        weight_map = tree.get("weight_map") if isinstance(tree, dict) else None
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise UserError(f"{index}: has no weight_map of tensors to files: copy it anew")
+        names = sorted(set(weight_map.values()))
+    tensors: dict[str, TensorRef] = {}
+    for name in names:
+        if Path(name).name != name:
+            raise UserError(f"{index}: names the file {name!r}, which is none of this folder")
+        shard = read_tensors("torch", folder / name)
+        if twice := tensors.keys() & shard.keys():
+            raise UserError(f"{folder / name}: has tensor {min(twice)}, which another file has, too: keep one of them")
+        tensors |= shard
+    return tensors
+
+
+@contextlib.contextmanager
 def open_writer(
     container: str, path: Path, specs: Mapping[str, TensorSpec], shard_bytes: int
-) -> AbstractContextManager[Writer]:
-    """Begins a file or, for safetensors, the files of a folder, whose tensors come in the order of `specs`."""
-    if container == "torch":
-        return _TorchWriter(path, specs)
-    if container == "mindspore":
-        return mindspore_file.MindSporeWriter(path, specs)
-    path.mkdir(exist_ok=True)
-    return _WithMoments(path, specs, shard_bytes)
-
-
-class _Writers:
-    """Writers of a container behind one `write`."""
-
-    def __init__(self) -> None:
-        self._writers: list[Any] = []
-
-    def __enter__(self) -> Self:
-        for writer in self._writers:
-            writer.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for writer in self._writers:
-            writer.__exit__(*error)
-
-
-class _TorchWriter(_Writers):
-    def __init__(self, path: Path, specs: Mapping[str, TensorSpec]):
-        super().__init__()
-        self._writers = [torch_file.TorchWriter(path, _nested(specs))]
-
-    def write(self, name: str, array: np.ndarray) -> None:
-        self._writers[0].write(tuple(name.split("/")), array)
-
-
-class _WithMoments(_Writers):
-    def __init__(self, folder: Path, specs: Mapping[str, TensorSpec], shard_bytes: int):
-        super().__init__()
-        moments = {name: spec for name, spec in specs.items() if name.startswith(MOMENTS)}
-        weights = {name: spec for name, spec in specs.items() if name not in moments}
-        self._writers = [safetensors_file.ShardedSafetensorsWriter(folder, weights, shard_bytes)]
-        if moments:
-            path = folder / f"{OPTIMIZER_STEM}.safetensors"
-            self._writers.append(safetensors_file.SafetensorsWriter(path, moments))
-
-    def write(self, name: str, array: np.ndarray) -> None:
-        self._writers[name.startswith(MOMENTS)].write(name, array)
+) -> Iterator[Callable[[str, np.ndarray], None]]:
+    """Yields a function that writes the next tensor of `specs`, to a file or, for safetensors, to those of a folder."""
+    with contextlib.ExitStack() as stack:
+        if container == "torch":
+            tree = stack.enter_context(torch_file.TorchWriter(path, _nested(specs)))
+            yield lambda name, array: tree.write(tuple(name.split("/")), array)
+        elif container == "mindspore":
+            yield stack.enter_context(mindspore_file.MindSporeWriter(path, specs)).write
+        else:
+            path.mkdir(exist_ok=True)
+            moments = {name: spec for name, spec in specs.items() if name.startswith(MOMENTS)}
+            weights = {name: spec for name, spec in specs.items() if name not in moments}
+            model = stack.enter_context(safetensors_file.ShardedSafetensorsWriter(path, weights, shard_bytes))
+            if not moments:
+                yield model.write
+                return
+            moments_path = path / f"{OPTIMIZER_STEM}.safetensors"
+            optimizer = stack.enter_context(safetensors_file.SafetensorsWriter(moments_path, moments))
+            yield lambda name, array: (optimizer if name in moments else model).write(name, array)
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What stands beside the weights: sizes, the layout of ranks, the tokenizer's files, each where a format has them."""
 
 import json
-import shutil
 from pathlib import Path
 
 import yaml
@@ -11,10 +10,10 @@ from mindgeex.model_zoo.checkpoints.formats import Format
 from mindgeex.model_zoo.checkpoints.hf_config import (
     CONFIG_FILE,
     GENERATION_FILE,
-    TOKENIZER_FILES,
     generation_config,
     hugging_face_config,
 )
+from mindgeex.model_zoo.checkpoints.hf_tokenizer import copy_files
 from mindgeex.model_zoo.checkpoints.layout import Layout
 from mindgeex.model_zoo.checkpoints.native import MODEL_FILE
 from mindgeex.model_zoo.checkpoints.source import LAYOUT_FILE, Source
@@ -43,15 +42,10 @@ def write_layout(folder: Path, form: Format, layout: Layout) -> None:
 
 def copy_tokenizer(source: Source, form: Format, folder: Path) -> list[str]:
     """Carries the tokenizer's files along: in tokenizer/, or in the folder itself for Hugging Face's format."""
-    beside = source.folder if source.form.name == "hf" else source.folder / TOKENIZER
-    files = [beside / name for name in TOKENIZER_FILES if (beside / name).is_file()]
-    if not files:
-        return ["no tokenizer lies beside the weights, so none was carried along"]
-    to = folder if form.name == "hf" else folder / TOKENIZER
-    to.mkdir(exist_ok=True)
-    for file in files:
-        shutil.copyfile(file, to / file.name)
-    return []
+    from_hf, to_hf = source.form.name == "hf", form.name == "hf"
+    beside, target = source.folder if from_hf else source.folder / TOKENIZER, folder if to_hf else folder / TOKENIZER
+    found = copy_files(beside, target, from_hf, to_hf)
+    return [] if found else ["no tokenizer lies beside the weights, so none was carried along"]
 
 
 def _write_json(path: Path, tree: dict[str, object]) -> None:

@@ -156,9 +156,8 @@ def _detect(path: Path, files: Mapping[int, Path]) -> Format:
             return FORMATS["codegeex-torch"]
         if any(first.glob("*.mindir")):
             return FORMATS["mindir"]
-    ckpt = _file(FORMATS["mindspore"], first) if first.is_dir() or first.suffix == ".ckpt" else None
-    if ckpt is not None:
-        names = read_tensors("mindspore", ckpt)
+    if first.suffix == ".ckpt" or (first.is_dir() and any(first.glob("*.ckpt"))):
+        names = read_tensors("mindspore", _file(FORMATS["mindspore"], first))
         original = any(name.startswith("backbone.") for name in names)
         return FORMATS["codegeex-mindspore" if original else "mindspore"]
     if first.suffix in (".pt", ".pth", ".bin"):

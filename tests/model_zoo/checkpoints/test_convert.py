@@ -156,9 +156,9 @@ def test_the_tokenizer_is_carried_along(tmp_path):
     source = write_ours(tmp_path / "source", gpt_neox(), random_tensors(gpt_neox()))
     (source / "tokenizer").mkdir()
     for name in ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"):
-        (source / "tokenizer" / name).write_text(name)
+        (source / "tokenizer" / name).write_text(f'{{"{name}": 1}}')
     convert(source, tmp_path / "hf", "hf")
-    assert (tmp_path / "hf" / "merges.txt").read_text() == "merges.txt"
+    assert (tmp_path / "hf" / "merges.txt").read_text() == '{"merges.txt": 1}'
     report = convert(tmp_path / "hf", tmp_path / "back", "mindspore")
     assert {file.name for file in (tmp_path / "back" / "tokenizer").iterdir()} == {
         "vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"

@@ -119,7 +119,7 @@ def test_a_pickle_that_asks_for_anything_but_tensors_is_refused_by_name(tmp_path
 def test_what_is_not_there_or_cannot_be_told_is_refused(tmp_path, source):
     refused("no such file or folder", tmp_path / "none", tmp_path / "out", "mindgeex")
     (tmp_path / "empty").mkdir()
-    refused("expected one .ckpt file, found 0", tmp_path / "empty", tmp_path / "out", "mindgeex")
+    refused("what format it has cannot be told", tmp_path / "empty", tmp_path / "out", "mindgeex")
     (tmp_path / "notes.txt").write_text("x")
     refused("what format it has cannot be told: give --from", tmp_path / "notes.txt", tmp_path / "out", "mindgeex")
     refused("format is 'huggingface'", source, tmp_path / "out", "huggingface")

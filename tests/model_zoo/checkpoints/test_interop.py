@@ -1,5 +1,7 @@
 """What we export loads in PyTorch and transformers, and gives our model's logits; each in a process of its own."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -7,12 +9,20 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
 from mindgeex.model_zoo.checkpoints.formats import read_tensors
 from mindgeex.model_zoo.checkpoints.layout import Layout
 from mindgeex.model_zoo.checkpoints.native import load_model, named_parameters, save_model
 from mindgeex.model_zoo.families import build_model
-from tests.model_zoo.checkpoints.checkpoint import codegeex, gpt_neox, random_tensors, write_ours
+from tests.model_zoo.checkpoints.checkpoint import (
+    assert_same,
+    codegeex,
+    gpt_neox,
+    random_tensors,
+    read_ours,
+    write_ours,
+)
 
 NO_SEED = ms.Tensor(0, ms.int32)
 
@@ -83,6 +93,59 @@ def test_transformers_loads_what_we_export_and_gives_our_logits(tmp_path, change
     theirs = np.load(tmp_path / "theirs.npz")["logits"]
     assert np.abs(theirs).max() > 0.1
     assert np.abs(theirs - model(ms.Tensor(ids), NO_SEED).asnumpy()).max() < 1e-4
+
+
+TOKENS = """
+import json, sys
+from transformers import AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+cases = [json.loads(line) for line in open(sys.argv[2], encoding="utf-8")]
+assert len(cases) > 100
+for case in cases:
+    assert tokenizer.encode(case["text"]) == case["ids"], case
+    assert tokenizer.decode(case["ids"], clean_up_tokenization_spaces=False) == case["decoded"], case
+"""
+
+
+def test_transformers_encodes_and_decodes_as_codegeex_with_the_tokenizer_we_export(tmp_path, reference_data):
+    pytest.importorskip("transformers", reason="install the extra interop")
+    source = write_ours(tmp_path / "ours", gpt_neox(), random_tensors(gpt_neox()))
+    shutil.copytree(reference_data / "tokenizers" / "codegeex", source / "tokenizer")
+    convert(source, tmp_path / "hf", "hf")
+    python(TOKENS, tmp_path / "hf", reference_data / "fixtures" / "codegeex_tokenizer" / "cases.jsonl")
+    convert(tmp_path / "hf", tmp_path / "back", "mindgeex")
+    for file in (tmp_path / "back" / "tokenizer").iterdir():
+        before, after = ((folder / file.name).read_text() for folder in (source / "tokenizer", file.parent))
+        assert before == after or json.loads(before) == json.loads(after)
+    assert len(list((tmp_path / "back" / "tokenizer").iterdir())) == 5
+
+
+IN_BINS = """
+import json, sys
+import torch
+from safetensors.torch import load_file
+tensors = load_file(sys.argv[1] + "/model.safetensors")
+names = list(tensors)
+parts = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
+for file, held in parts.items():
+    torch.save({name: tensors[name] for name in held}, sys.argv[2] + "/" + file)
+index = {"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}
+json.dump(index, open(sys.argv[2] + "/pytorch_model.bin.index.json", "w"))
+"""
+
+
+def test_the_older_bin_files_of_hugging_face_folders_are_read(tmp_path):
+    pytest.importorskip("torch", reason="install the extra interop")
+    tensors = random_tensors(gpt_neox())
+    convert(write_ours(tmp_path / "ours", gpt_neox(), tensors), tmp_path / "hf", "hf")
+    (tmp_path / "bins").mkdir()
+    shutil.copy(tmp_path / "hf" / "config.json", tmp_path / "bins")
+    python(IN_BINS, tmp_path / "hf", tmp_path / "bins")
+    convert(tmp_path / "bins", tmp_path / "back", "mindgeex")
+    assert_same(read_ours(tmp_path / "back"), tensors)
+    (tmp_path / "bins" / "pytorch_model-00002-of-00002.bin").unlink()
+    with pytest.raises(UserError, match="pytorch_model-00002-of-00002.bin: no such file"):
+        convert(tmp_path / "bins", tmp_path / "again", "mindgeex")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
