@@ -24,16 +24,15 @@ class CheckpointCompleter:
     """A checkpoint and its tokenizer as the evaluation's Completer."""
 
     def __init__(self, checkpoint: Path, sampling: Sampling, max_rows: int):
-        from mindgeex.common.files import sha256_file
         from mindgeex.data.tokenizer import load_tokenizer
-        from mindgeex.model_zoo.checkpoints.native import WEIGHTS_FILE, load_model
+        from mindgeex.model_zoo.checkpoints.native import load_model, weights_sha256
         from mindgeex.model_zoo.decoding.generator import TextGenerator
 
         self.sampling = sampling
         self.generator = TextGenerator(load_model(checkpoint), load_tokenizer(checkpoint / "tokenizer"), max_rows)
         self.description: dict[str, object] = {
             "checkpoint": str(checkpoint),
-            "weights_sha256": sha256_file(checkpoint / WEIGHTS_FILE),
+            "weights_sha256": weights_sha256(checkpoint),
             **asdict(sampling),
             "prompts_beyond_the_window": "cut from the left",
         }

@@ -4,6 +4,7 @@ Covers: weights of every type that MindSpore and safetensors share, written as o
 with an index. Does not cover: training checkpoints as a whole, which the train room publishes.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import yaml
 
 from mindgeex.common.config import as_tree, build_config, read_yaml
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import disk_errors
+from mindgeex.common.files import disk_errors, sha256_file
 from mindgeex.model_zoo.checkpoints.casting import cast
 from mindgeex.model_zoo.checkpoints.mindspore_file import DTYPES
 from mindgeex.model_zoo.checkpoints.safetensors_file import SafetensorsWriter, read_safetensors_folder
@@ -59,6 +60,14 @@ def load_model(folder: Path) -> "Model":
         model = build_model(build_config(ModelConfig, read_yaml(path), str(path)))
     load_tensors(folder / WEIGHTS_FILE, named_parameters(model))
     return model.set_train(False)
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 of the file with the weights; of shards, that of their names and their SHA-256s, a line each."""
+    if (folder / WEIGHTS_FILE).is_file():
+        return sha256_file(folder / WEIGHTS_FILE)
+    shards = sorted(folder.glob("model-*.safetensors"))
+    return hashlib.sha256("".join(f"{path.name} {sha256_file(path)}\n" for path in shards).encode()).hexdigest()
 
 
 def save_tensors(path: Path, parameters: Mapping[str, "Parameter"]) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
 from mindgeex.model_zoo.checkpoints.native import (
     load_model,
     load_tensors,
@@ -12,6 +13,7 @@ from mindgeex.model_zoo.checkpoints.native import (
     read_tensors,
     save_model,
     save_tensors,
+    weights_sha256,
 )
 from mindgeex.model_zoo.checkpoints.safetensors_file import ShardedSafetensorsWriter
 from mindgeex.model_zoo.checkpoints.tensors import in_memory, specs
@@ -105,3 +107,17 @@ def test_a_truncated_file_is_named(saved):
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(UserError, match="not a checkpoint: it has no model.yaml"):
         load_model(tmp_path)
+
+
+def test_a_sharded_model_loads_and_has_a_digest_of_its_own(saved, tmp_path):
+    folder, model = saved
+    sharded = tmp_path / "sharded"
+    convert(folder, sharded, "mindgeex", ConvertOptions(shard_bytes=4000))
+    assert len(list(sharded.glob("model-*.safetensors"))) > 1
+    for before, after in zip(model.get_parameters(), load_model(sharded).get_parameters(), strict=True):
+        assert np.array_equal(before.asnumpy(), after.asnumpy())
+    digests = {weights_sha256(folder), weights_sha256(sharded)}
+    assert len(digests) == 2
+    shard = sorted(sharded.glob("model-*.safetensors"))[-1]
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert weights_sha256(sharded) not in digests
