@@ -1,0 +1,1 @@
+"""Decoding on a CPU in one C++ function, compiled on the machine that runs it."""

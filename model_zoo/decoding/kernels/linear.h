@@ -1,0 +1,119 @@
+// Matrix products with few rows of x: each weight is read once, in the order in which it lies.
+// Four rows of weights meet up to four tokens in registers; weights of one byte are widened on the way.
+// The threads of a team share the rows of weights among them.
+#pragma once
+#include "model.h"
+#include "team.h"
+#include "vectors.h"
+
+constexpr int GROUP = 4;              // rows of weights at a time
+constexpr int64_t TASK_BYTES = 32768;  // of weights that a thread takes at once
+
+// One row of weights with one token, as lanes to be summed: weights are read in the order in which they lie.
+template <typename Weight>
+inline Floats row_product(const Weight* weights, const float* x, int64_t size) {
+    Floats parts[4] = {};
+    int64_t at = 0;
+    for (; at + 4 * LANES <= size; at += 4 * LANES)
+#pragma GCC unroll 4
+        for (int part = 0; part < 4; ++part)
+            parts[part] += load(weights + at + part * LANES) * load(x + at + part * LANES);
+    for (; at + LANES <= size; at += LANES) parts[0] += load(weights + at) * load(x + at);
+    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+}
+
+// Four rows with several tokens, every vector of weights used for all of them: parts[4 * m + r]. What lies `ahead` is
+// fetched meanwhile, if not 0.
+template <int TOKENS, typename Weight>
+inline void block_product(const Weight* const* weights, const float* const* tokens, int64_t size, int64_t ahead,
+                          Floats* parts) {
+    constexpr int64_t LINE = 64 / sizeof(Weight);
+    Floats sum[TOKENS * GROUP] = {};
+    for (int64_t at = 0; at + LANES <= size; at += LANES) {
+        if (ahead && at % LINE == 0)
+#pragma GCC unroll 4
+            for (int r = 0; r < GROUP; ++r) __builtin_prefetch(weights[r] + at + ahead);
+        Floats w[GROUP];
+#pragma GCC unroll 4
+        for (int r = 0; r < GROUP; ++r) w[r] = load(weights[r] + at);
+#pragma GCC unroll 4
+        for (int m = 0; m < TOKENS; ++m) {
+            Floats x = load(tokens[m] + at);
+            keep(x);
+#pragma GCC unroll 4
+            for (int r = 0; r < GROUP; ++r) sum[m * GROUP + r] += w[r] * x;
+        }
+    }
+    std::copy_n(sum, TOKENS * GROUP, parts);
+}
+
+// Lane 4 * m + r: the product of weights row r with token m.
+template <int TOKENS, typename Weight>
+inline Floats products(const Weight* const* weights, const float* const* tokens, int64_t size, int64_t ahead) {
+    Floats parts[TOKENS * GROUP];
+    if constexpr (TOKENS == 1)
+        for (int r = 0; r < GROUP; ++r) parts[r] = row_product(weights[r], tokens[0], size);
+    else
+        block_product<TOKENS>(weights, tokens, size, ahead, parts);
+    Floats total = sums<TOKENS * GROUP>(parts);
+    for (int64_t at = size / LANES * LANES; at < size; ++at)
+        for (int lane = 0; lane < TOKENS * GROUP; ++lane)
+            total[lane] += weights[lane % GROUP][at] * tokens[lane / GROUP][at];
+    return total;
+}
+
+struct Product {  // y = activation(x W^T + bias) + residual
+    const Linear& linear;
+    const float* x;         // [tokens, in]
+    float* y;               // [tokens, out]
+    const float* residual;  // [tokens, out] or null; may be y
+    int32_t activation;
+    int64_t tokens;
+
+    template <int TOKENS, typename Weight>
+    void tile(const Weight* const* weights, int64_t row, int64_t token) const {
+        const float* inputs[TOKENS];
+        for (int m = 0; m < TOKENS; ++m) inputs[m] = x + std::min(token + m, tokens - 1) * linear.in;
+        Floats result = products<TOKENS>(weights, inputs, linear.in, token ? 0 : GROUP * linear.in);
+        Floats scale = all(1.0f), bias = all(0.0f);
+        for (int lane = 0; lane < LANES; ++lane) {
+            const int64_t at = std::min(row + lane % GROUP, linear.out - 1);
+            if (linear.scale) scale[lane] = linear.scale[at];
+            if (linear.bias) bias[lane] = linear.bias[at];
+        }
+        result = activated(result * scale + bias, activation);
+        for (int m = 0; m < TOKENS && token + m < tokens; ++m)
+            for (int r = 0; r < GROUP && row + r < linear.out; ++r) {
+                const int64_t at = (token + m) * linear.out + row + r;
+                y[at] = result[m * GROUP + r] + (residual ? residual[at] : 0.0f);
+            }
+    }
+
+    template <typename Weight>
+    void tiles(const Weight* const* weights, int64_t row) const {
+        int64_t token = 0;
+        for (; tokens - token > 2; token += 4) tile<4>(weights, row, token);
+        if (tokens - token == 2) tile<2>(weights, row, token);
+        if (tokens - token == 1) tile<1>(weights, row, token);
+    }
+
+    template <typename Weight>
+    void group(int64_t row) const {
+        const Weight* weights[GROUP];
+        for (int r = 0; r < GROUP; ++r)
+            weights[r] = static_cast<const Weight*>(linear.weight) + std::min(row + r, linear.out - 1) * linear.in;
+        tiles(weights, row);
+    }
+
+    // A barrier must come before y is read.
+    void run(Team& team) const {
+        const int64_t row_bytes = linear.in * (linear.scale ? 1 : 4);
+        const int64_t chunk = std::max<int64_t>(1, TASK_BYTES / (GROUP * row_bytes));
+        team.share((linear.out + GROUP - 1) / GROUP, chunk, [&](int64_t group_number) {
+            if (linear.scale)
+                group<int8_t>(group_number * GROUP);
+            else
+                group<float>(group_number * GROUP);
+        });
+    }
+};
