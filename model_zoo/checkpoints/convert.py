@@ -29,7 +29,7 @@ from mindgeex.model_zoo.checkpoints.report import REPORT_FILE, Cast, Report, Ten
 from mindgeex.model_zoo.checkpoints.reshard import Piece, shards, split
 from mindgeex.model_zoo.checkpoints.safetensors_file import SHARD_BYTES
 from mindgeex.model_zoo.checkpoints.sidecars import copy_tokenizer, write_layout, write_sizes
-from mindgeex.model_zoo.checkpoints.source import Source, open_source, state_tensors
+from mindgeex.model_zoo.checkpoints.source import Source, open_source
 from mindgeex.model_zoo.checkpoints.streams import byte_view
 from mindgeex.model_zoo.checkpoints.target import check_target, containers, has_rank_folders, is_file, open_files
 from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, FLOATS, TensorRef, TensorSpec
@@ -122,7 +122,7 @@ class _Conversion:
         self.rows += moment_rows(self.rows) if options.moments else []
         self.tensors: dict[str, TensorRef] = source.tensors()
         self.stored_as = {name: row.stored for row in source.rows for name in row.ours}
-        self.state = state_tensors(source) if options.moments and _keeps_state(source.form, form) else {}
+        self.state = source.state if options.moments and form.container == "mindspore" else {}
         self.cuts = {row.stored: shards(row, self.config, self.layout, form.dims) for row in self.rows}
         self.tallies: dict[str, CastTally] = {}
         self.digests: dict[str, list[str]] = defaultdict(list)
@@ -220,9 +220,6 @@ class _Conversion:
             digests = tuple(self.digests[row.stored])
             dtype = str(self._dtype(row))
             records.append(TensorRecord(row.ours, source, row.stored, whole, dtype, len(found), digests))
-        dropped = dict(self.source.dropped)
-        if self.state:
-            dropped["training state and buffers"] -= len(self.state)
         sizes = [int(np.prod(record.shape)) for record in records]
         return Report(
             source=str(self.source.path),
@@ -233,7 +230,7 @@ class _Conversion:
             to_layout=str(self.layout),
             dtype=self.options.dtype,
             files=1 if self.is_file else sum(path.is_file() for path in place.rglob("*")) + 1,
-            parameters=sum(sizes),
+            values=sum(sizes),
             bytes=sum(size * self._dtype(row).itemsize for size, row in zip(sizes, self.rows, strict=True)),
             seconds=time.monotonic() - self.start,
             tensors=tuple(records),
@@ -242,14 +239,10 @@ class _Conversion:
                 for name, tally in self.tallies.items()
                 if tally.overflowed or tally.flushed
             ),
-            dropped=dropped,
+            dropped=self.source.dropped(kept=len(self.state)),
             absent_ranks=tuple(self.source.ranks.absent),
             notes=tuple(notes),
         )
-
-
-def _keeps_state(source: Format, target: Format) -> bool:
-    return source.container == target.container == "mindspore"
 
 
 def _sha256(array: np.ndarray) -> str:

@@ -32,6 +32,9 @@ SPLIT_DIMS = {"word_embedding.weight": 0, "head.weight": 0, **BLOCK_DIMS}
 MEGATRON_SPLIT_DIMS = {**SPLIT_DIMS, "query_embedding.weight": 0}
 """CodeGeeX's Megatron partitions split the top query table as well (its convert_ckpt_parallel.py)."""
 
+MAX_RANKS = 16_384
+"""Of ten times the cluster that CodeGeeX was trained on."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -45,6 +48,8 @@ class Layout:
     """Neighbours on the data parallel axis that share one slice among them."""
 
     def __post_init__(self) -> None:
+        if self.ranks > MAX_RANKS:
+            raise UserError(f"layout: {self.ranks} ranks: at most {MAX_RANKS} can be handled")
         for name in ("dp", "mp", "optimizer_shard"):
             if getattr(self, name) < 1:
                 raise UserError(f"layout: {name}={getattr(self, name)}: it must be at least 1")

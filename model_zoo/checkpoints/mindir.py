@@ -63,13 +63,13 @@ def export_mindir(source: Source, target: Path, folder: Path, form: Format) -> R
         to_layout="graph",
         dtype="float32",
         files=sum(path.is_file() for path in folder.rglob("*")),
-        parameters=sizes.parameters,
+        values=sizes.parameters,
         bytes=4 * sizes.parameters,
         seconds=time.monotonic() - start,
         tensors=tuple(
             TensorRecord(row.ours, row.ours, row.stored, sizes.shapes[row.stored], "float32", 1, ()) for row in rows
         ),
-        dropped=dict(source.dropped),
+        dropped=source.dropped(),
         absent_ranks=tuple(source.ranks.absent),
         logits_difference=difference,
         notes=tuple(source.notes),

@@ -10,8 +10,10 @@ weights.
 """
 
 import fnmatch
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -93,7 +95,11 @@ class NameMap:
 
     def is_ignored(self, name: str) -> bool:
         """Whether a stored tensor is one that nobody needs."""
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignored)
+        return self._ignored.fullmatch(name) is not None
+
+    @cached_property
+    def _ignored(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(fnmatch.translate, self.ignored)) or "(?!)")
 
 
 def _under(row: Row, ours: str, stored: str) -> Row:

@@ -50,7 +50,8 @@ class Report:
     dtype: str
     """The type asked for; keep: each as it was."""
     files: int
-    parameters: int
+    values: int
+    """Of all tensors of the output together."""
     bytes: int
     """Of values in the output, copies on other ranks not counted."""
     seconds: float
@@ -83,7 +84,7 @@ class Report:
         rows = {
             "from": f"{self.source} ({self.from_format}, {self.from_layout})",
             "to": f"{self.target} ({self.to_format}, {self.to_layout}), {self.files} files",
-            "tensors": f"{len(self.tensors):,} with {self.parameters:,} values, {self.bytes / 1e6:,.1f} MB",
+            "tensors": f"{len(self.tensors):,} with {self.values:,} values, {self.bytes / 1e6:,.1f} MB",
             "type": self.dtype,
         }
         if self.logits_difference is not None:

@@ -75,20 +75,19 @@ def stored_slice_shape(row: Row, config: ModelConfig, mp: int, dims: Mapping[str
     return row.packed_shape(slice_shape(name, config.shapes[parameter_name(name)], mp, dims))
 
 
-def problems(rows: Sequence[Row], config: ModelConfig, ranks: Ranks, also: frozenset[str]) -> list[str]:
+def problems(rows: Sequence[Row], config: ModelConfig, ranks: Ranks) -> list[str]:
     """What does not fit: missing and surplus tensors, wrong shapes and types; empty if all is well.
 
     Args:
         rows: what there has to be.
         config: the sizes.
         ranks: what is there.
-        also: stored names that may be there without being read.
     """
     wanted = {row.stored for row in rows}
     found: list[str] = []
     for rank, tensors in ranks.tensors.items():
         missing = [name for name in wanted if name not in tensors]
-        surplus = [name for name in tensors if name not in wanted and name not in also]
+        surplus = [name for name in tensors if name not in wanted]
         for what, names in (("missing", missing), ("surplus", surplus)):
             if names:
                 found.append(f"{ranks.paths[rank]}: {len(names)} tensors {what}: {listed(sorted(names))}")

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mindgeex.common.config import build_config, read_yaml
 from mindgeex.common.errors import UserError
@@ -23,6 +22,8 @@ from mindgeex.model_zoo.checkpoints.tensors import TensorRef
 from mindgeex.model_zoo.config import ModelConfig, config_names, load_model_config
 
 LAYOUT_FILE = "layout.json"
+SENTENCES = 3
+"""Of what does not fit, an error says so many; the rest is counted."""
 RANK_FOLDER = re.compile(r"rank_(\d+)")
 PARTITION = re.compile(r"mp_rank_(\d+)_model_states\.pt")
 
@@ -37,9 +38,24 @@ class Source:
     config: ModelConfig
     rows: list[Row]
     """What is stored: the weights, and the moments if they were asked for."""
-    dropped: Mapping[str, int]
-    """What is there and is not read: moments, training state -> number of tensors."""
+    beside: Mapping[str, TensorRef]
+    """Stored name -> tensor: moments that were not asked for, step counters, buffers; from the first rank."""
     notes: list[str]
+
+    @property
+    def state(self) -> dict[str, TensorRef]:
+        """Step counters and the like of a MindSpore training checkpoint."""
+        mindspore = self.form.container == "mindspore"
+        return {name: tensor for name, tensor in self.beside.items() if mindspore and not name.startswith(MOMENTS)}
+
+    def dropped(self, kept: int = 0) -> dict[str, int]:
+        """What there is beside what was asked for: kind -> number of tensors.
+
+        Args:
+            kept: tensors of the state that the output holds all the same.
+        """
+        moments = sum(name.startswith(MOMENTS) for name in self.beside)
+        return {"moments": moments, "training state and buffers": len(self.beside) - moments - kept}
 
     @property
     def folder(self) -> Path:
@@ -75,25 +91,21 @@ def open_source(
     known = format_named(form) if form else _detect(path, files)
     if known.container == "mindir":
         raise UserError(f"{path}: a MINDIR graph cannot be converted: convert what it was made from")
-    found = {rank: read_tensors(known.container, _file(known, place)) for rank, place in files.items()}
-    if any("query_key_value" in name for name in next(iter(found.values()))) and known.container == "torch":
+    wanted: dict[int, dict[str, TensorRef]] = {}
+    beside: dict[str, TensorRef] = {}
+    for rank, place in files.items():
+        tensors = read_tensors(known.container, _file(known, place))
+        wanted[rank] = {name: tensor for name, tensor in tensors.items() if not _is_beside(known, name, moments)}
+        beside |= {name: tensor for name, tensor in tensors.items() if name not in wanted[rank] and name not in beside}
+    if known.container == "torch" and any("query_key_value" in name for name in next(iter(wanted.values()))):
         known = fused(known)
-    names = list(next(iter(found.values())))
-    has_moments = any(name.startswith(MOMENTS) for name in names)
-    if moments and not has_moments:
+    if moments and not any(name.startswith(MOMENTS) for name in next(iter(wanted.values()))):
         raise UserError(f"{path}: --moments: there are none (no tensor is named adam_m.* or adam_v.*)")
-    ranks = Ranks(layout, found, files, known.dims)
+    ranks = Ranks(layout, wanted, files, known.dims)
     config, notes = _config(path, known, ranks, model)
-    rows = known.rows(config)
-    rows += moment_rows(rows) if moments else []
-    also = _unread(known, ranks, keep_moments=moments)
-    _refuse(problems(rows, config, ranks, also))
-    present = frozenset(names)
-    dropped = {
-        "moments": sum(name.startswith(MOMENTS) for name in also & present),
-        "training state and buffers": sum(not name.startswith(MOMENTS) for name in also & present),
-    }
-    return Source(path, known, ranks, config, rows, dropped, notes)
+    rows = _all_rows(known, config, ranks)
+    _refuse(problems(rows, config, ranks))
+    return Source(path, known, ranks, config, rows, beside, notes)
 
 
 def _checkpoint_path(path: Path) -> Path:
@@ -190,12 +202,11 @@ def _config(path: Path, form: Format, ranks: Ranks, model: str) -> tuple[ModelCo
         return read_config(folder)
     if (folder / MODEL_FILE).is_file():
         return build_config(ModelConfig, read_yaml(folder / MODEL_FILE), str(folder / MODEL_FILE)), []
-    also = _unread(form, ranks, keep_moments=False)
     shipped = {name: load_model_config(name) for name in config_names()}
     fitting = [
         name
         for name, config in shipped.items()
-        if config.family in form.families and not problems(form.rows(config), config, ranks, also)
+        if config.family in form.families and not problems(_all_rows(form, config, ranks), config, ranks)
     ]
     if len(fitting) == 1:
         return shipped[fitting[0]], [f"{path}: its tensors are those of {fitting[0]}, whose other settings are taken"]
@@ -204,6 +215,13 @@ def _config(path: Path, form: Format, ranks: Ranks, model: str) -> tuple[ModelCo
         f"{path}: does not say the model's sizes, and {which}{_seen(ranks)}: give --model NAME or --model FILE.yaml "
         "(the number of heads cannot be told from the weights)"
     )
+
+
+def _all_rows(form: Format, config: ModelConfig, ranks: Ranks) -> list[Row]:
+    """The rows of the weights, and of the moments where there are any."""
+    rows = form.rows(config)
+    has_moments = any(name.startswith(MOMENTS) for name in next(iter(ranks.tensors.values())))
+    return rows + (moment_rows(rows) if has_moments else [])
 
 
 def _seen(ranks: Ranks) -> str:
@@ -218,21 +236,14 @@ def _seen(ranks: Ranks) -> str:
     return f" (vocab_size {words.shape[0]}, hidden_size {words.shape[1]}, {len(blocks)} blocks)"
 
 
-def _unread(form: Format, ranks: Ranks, keep_moments: bool) -> frozenset[str]:
-    """Stored names that are known and not wanted."""
-    names = {name for tensors in ranks.tensors.values() for name in tensors}
-    return frozenset(
-        name for name in names if form.names.is_ignored(name) or (name.startswith(MOMENTS) and not keep_moments)
-    )
+def _is_beside(form: Format, name: str, moments: bool) -> bool:
+    """Whether a stored tensor is known and not asked for."""
+    return form.names.is_ignored(name) or (name.startswith(MOMENTS) and not moments)
 
 
 def _refuse(found: list[str]) -> None:
     if found:
-        more = f"; {len(found) - SHOWN} more of that kind" if len(found) > SHOWN else ""
-        raise UserError("; ".join(found[:SHOWN]) + f"{more}: give the model's own sizes with --model, or other files")
-
-
-def state_tensors(source: Source) -> dict[str, Any]:
-    """Step counters and the like of a MindSpore training checkpoint: stored name -> tensor, from the first rank."""
-    first = next(iter(source.ranks.tensors.values()))
-    return {name: tensor for name, tensor in first.items() if source.form.names.is_ignored(name)}
+        more = f"; {len(found) - SENTENCES} more of that kind" if len(found) > SENTENCES else ""
+        raise UserError(
+            "; ".join(found[:SENTENCES]) + f"{more}: give the model's own sizes with --model, or other files"
+        )

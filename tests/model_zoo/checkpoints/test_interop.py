@@ -1,5 +1,6 @@
 """What we export loads in PyTorch and transformers, and gives our model's logits; each in a process of its own."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -22,7 +23,9 @@ from tests.model_zoo.checkpoints.checkpoint import (
     random_tensors,
     read_ours,
     write_ours,
+    write_sizes,
 )
+from tests.model_zoo.conftest import ORIGINAL
 
 NO_SEED = ms.Tensor(0, ms.int32)
 
@@ -171,6 +174,26 @@ def test_the_hugging_face_fixture_gives_its_logits_after_conversion(tmp_path, re
     expected = np.load(folder / "expected.npz")
     logits = load_model(tmp_path / "ours")(ms.Tensor(expected["input_ids"]), NO_SEED).asnumpy()
     assert np.abs(logits - expected["logits"]).max() < 1e-4
+
+
+def test_the_originals_torch_checkpoint_gives_its_logits_after_conversion(tmp_path, reference_data):
+    folder = reference_data / "fixtures" / "codegeex_torch_tiny"
+    options = ConvertOptions(model=str(write_sizes(tmp_path, dataclasses.replace(ORIGINAL, eod_reset=False))))
+    convert(folder / "checkpoint.pt", tmp_path / "ours", "mindgeex", options)
+    expected = np.load(folder / "expected.npz")
+    ids = np.pad(expected["input_ids"], ((0, 0), (0, 16))).astype(np.int32)
+    logits = load_model(tmp_path / "ours")(ms.Tensor(ids), NO_SEED).asnumpy()
+    assert np.abs(logits[:, :48] - expected["logits"]).max() < 1e-4
+
+
+@pytest.mark.parametrize("make", [codegeex, gpt_neox])
+def test_mindspore_loads_what_we_export_into_the_model(tmp_path, make):
+    model = ours(tmp_path / "ours", make())
+    convert(tmp_path / "ours", tmp_path / "one.ckpt", "mindspore")
+    other = build_model(make()).set_train(False)
+    assert ms.load_param_into_net(other, ms.load_checkpoint(str(tmp_path / "one.ckpt"))) == ([], [])
+    ids = ms.Tensor(np.arange(8, dtype=np.int32)[None])
+    assert np.array_equal(other(ids, NO_SEED).asnumpy(), model(ids, NO_SEED).asnumpy())
 
 
 @pytest.mark.parametrize("fused_qkv", [False, True])
