@@ -95,7 +95,8 @@ def convert(source: Path, target: Path, to_format: str, options: ConvertOptions 
         with atomic_folder(target) as folder:
             report = export_mindir(opened, target, folder, form)
             notes = write_sizes(folder, opened.config, form, options.dtype) + copy_tokenizer(opened, form, folder)
-            report = replace(report, notes=(*report.notes, *notes))
+            files = sum(path.is_file() for path in folder.rglob("*")) + 1
+            report = replace(report, files=files, notes=(*report.notes, *notes))
             write_json(folder / REPORT_FILE, report.as_tree())
         return report
     conversion = _Conversion(opened, form, target, options)

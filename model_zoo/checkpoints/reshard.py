@@ -52,7 +52,11 @@ class Piece:
     """All ranks that hold it, ascending."""
 
 
-def pieces(row: Row, layout: Layout, dims: Mapping[str, int], parts: int) -> list[Piece]:
+class CopiesDiffer(UserError):
+    """Ranks that should hold the same do not."""
+
+
+def pieces(row: Row, layout: Layout, dims: Mapping[str, int], parts: int, along_dp: bool = False) -> list[Piece]:
     """The pieces of a row's tensor, in the order in which they follow each other.
 
     Args:
@@ -60,11 +64,12 @@ def pieces(row: Row, layout: Layout, dims: Mapping[str, int], parts: int) -> lis
         layout: of the ranks.
         dims: our names -> dim that is split over mp.
         parts: how often each slice is cut along dim 0: layout.optimizer_shard, or 1 if it stays whole.
+        along_dp: by the other rule of layout.py for tensors that are not split.
     """
     split = layout.mp > 1 and split_dim(row.ours[0], dims) is not None
     found = []
     for m in range(layout.mp if split else 1):
-        holders = layout.holders(split, m)
+        holders = layout.holders(split, m, along_dp)
         found += [Piece(m, part, tuple(holders[part::parts])) for part in range(parts)]
     return found
 
@@ -139,7 +144,7 @@ def merged(rows: Sequence[Row], config: ModelConfig, ranks: Ranks) -> dict[str, 
         spec = next(iter(ranks.tensors.values()))[row.stored].spec
         slice_ = stored_slice_shape(row, config, ranks.layout.mp, ranks.split_dims)
         parts = ranks.layout.optimizer_shard if spec.shape != slice_ else 1
-        found = pieces(row, ranks.layout, ranks.split_dims, parts)
+        found, otherwise = (pieces(row, ranks.layout, ranks.split_dims, parts, along_dp) for along_dp in (False, True))
         for piece in found:
             if not any(rank in ranks.tensors for rank in piece.holders):
                 where = next(iter(ranks.paths.values())).parent
@@ -147,7 +152,7 @@ def merged(rows: Sequence[Row], config: ModelConfig, ranks: Ranks) -> dict[str, 
                     f"{where}: a part of {row.stored} lies on no rank that is there: add the files of rank "
                     f"{' or '.join(map(str, piece.holders[:4]))}{' or ...' if len(piece.holders) > 4 else ''}"
                 )
-        source = _Source(row, config, ranks, found)
+        source = _Source(row, config, ranks, found, otherwise)
         for number, name in enumerate(row.ours):
             whole = TensorSpec(config.shapes[parameter_name(name)], spec.dtype)
             tensors[name] = TensorRef(whole, partial(source.take, number))
@@ -157,8 +162,8 @@ def merged(rows: Sequence[Row], config: ModelConfig, ranks: Ranks) -> dict[str, 
 class _Source:
     """Reads a stored tensor once, however many of ours it holds; what was not taken yet is kept."""
 
-    def __init__(self, row: Row, config: ModelConfig, ranks: Ranks, found: Sequence[Piece]):
-        self._row, self._config, self._ranks, self._pieces = row, config, ranks, found
+    def __init__(self, row: Row, config: ModelConfig, ranks: Ranks, found: Sequence[Piece], otherwise: Sequence[Piece]):
+        self._row, self._config, self._ranks, self._pieces, self._otherwise = row, config, ranks, found, otherwise
         self._left: dict[int, np.ndarray] = {}
 
     def take(self, number: int) -> np.ndarray:
@@ -170,7 +175,7 @@ class _Source:
     def _read(self) -> list[np.ndarray]:
         slices = max(piece.m for piece in self._pieces) + 1
         if slices == 1:
-            return self._row.unpack(self._read_slice(0), self._config.head_size)
+            return self._row.unpack(self._read_unsplit(), self._config.head_size)
         wholes: list[np.ndarray] = []
         dim = split_dim(self._row.ours[0], self._ranks.split_dims)
         assert dim is not None
@@ -184,6 +189,19 @@ class _Source:
                 whole[(slice(None),) * dim + (slice(m * width, (m + 1) * width),)] = share
         return wholes
 
+    def _read_unsplit(self) -> np.ndarray:
+        try:
+            return self._read_slice(0)
+        except CopiesDiffer as error:
+            there = all(any(rank in self._ranks.tensors for rank in piece.holders) for piece in self._otherwise)
+            if self._otherwise == self._pieces or not there:
+                raise
+            self._pieces = self._otherwise
+            try:
+                return self._read_slice(0)
+            except CopiesDiffer:
+                raise error from None
+
     def _read_slice(self, m: int) -> np.ndarray:
         parts = [self._read_piece(piece) for piece in self._pieces if piece.m == m]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -194,7 +212,7 @@ class _Source:
         for rank in here[1:]:
             copy = self._ranks.tensors[rank][self._row.stored].read()
             if not np.array_equal(first.reshape(-1).view(np.uint8), copy.reshape(-1).view(np.uint8)):
-                raise UserError(
+                raise CopiesDiffer(
                     f"{self._ranks.paths[rank]}: {self._row.stored} differs from its copy on rank {here[0]}: they "
                     f"should be equal in the layout {self._ranks.layout}: check the layout, or leave out the wrong rank"
                 )

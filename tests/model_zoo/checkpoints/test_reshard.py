@@ -192,6 +192,25 @@ def test_slices_that_stayed_whole_are_told_by_their_shape(tmp_path):
     assert_same(read_ours(tmp_path / "whole"), tensors)
 
 
+def test_pieces_that_were_numbered_along_dp_are_told_by_their_copies(tmp_path):
+    tensors = random_tensors(codegeex())
+    for rank in range(16):
+        parts = {}
+        for name, array in tensors.items():
+            dim = split_dim(name, SPLIT_DIMS)
+            share = array if dim is None else np.split(array, 4, dim)[rank % 4]
+            parts[name] = np.split(share, 2)[rank // 4 % 2]
+        write_ckpt(tmp_path / "ranks" / f"rank_{rank}" / "x.ckpt", parts)
+    sizes = str(write_sizes(tmp_path / "sizes", codegeex()))
+    options = ConvertOptions(from_layout=SIXTEEN, model=sizes)
+    convert(tmp_path / "ranks", tmp_path / "whole", "mindgeex", options)
+    assert_same(read_ours(tmp_path / "whole"), tensors)
+    parts["final_norm.beta"] = parts["final_norm.beta"] + 1
+    write_ckpt(tmp_path / "ranks" / "rank_15" / "x.ckpt", parts)
+    with pytest.raises(UserError, match="final_norm.beta differs from its copy on rank"):
+        convert(tmp_path / "ranks", tmp_path / "again", "mindgeex", options)
+
+
 def test_rows_that_the_optimizer_shard_does_not_divide_stay_whole(tmp_path):
     config = codegeex(num_heads=2, hidden_size=18, seq_length=7)
     tensors = random_tensors(config)
