@@ -1,5 +1,6 @@
 """Settings every test needs, before anything heavy is imported; where other systems' fixtures lie; a place to mount."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -20,6 +21,14 @@ def reference_data() -> Path:
     if not (REFERENCE_DATA / "fixtures").is_dir():
         pytest.skip("no reference data: set MINDGEEX_REFERENCE_DATA to a folder with fixtures/ and benchmarks/")
     return REFERENCE_DATA
+
+
+@pytest.fixture(scope="session")
+def interop() -> None:
+    """PyTorch and transformers are here, for child processes: loaded beside mindspore, each brings its own threads."""
+    for package in ("torch", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no {package} to compare with: make test EXTRAS=interop")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mindgeex.model_zoo.config import ModelConfig
-from tests.model_zoo.torch_checkpoint import read_codegeex
+from tests.model_zoo.foreign import load_foreign
 
 ORIGINAL = ModelConfig(
     family="codegeex",
@@ -30,18 +30,11 @@ def original(fixtures):
     return load_original(fixtures)
 
 
-def load_original(fixtures):
+def load_original(fixtures, compute=None):
     import mindspore as ms
 
-    from mindgeex.model_zoo.families import build_model
-
     ms.set_context(mode=ms.GRAPH_MODE)
-    model = build_model(ORIGINAL).set_train(False)
-    tensors = read_codegeex(fixtures / "checkpoint.pt")
-    assert {p.name: p.shape for p in model.get_parameters()} == {name: t.shape for name, t in tensors.items()}
-    for parameter in model.get_parameters():
-        parameter.set_data(ms.Tensor(tensors[parameter.name]))
-    return model
+    return load_foreign(fixtures / "checkpoint.pt", ORIGINAL, compute)
 
 
 @pytest.fixture

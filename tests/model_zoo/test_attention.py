@@ -11,8 +11,7 @@ from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.attention import DocumentMask, DotProductAttention, FlashAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.families import NETWORKS, build_model
-from tests.model_zoo.conftest import ORIGINAL
-from tests.model_zoo.torch_checkpoint import read_codegeex
+from tests.model_zoo.conftest import load_original
 
 NO_SEED = ms.Tensor(0, ms.int32)
 HALF = ComputeConfig(dtype="float16", attention="flash")
@@ -24,11 +23,7 @@ def attention_config(**changes):
 
 
 def logits_of(fixtures, compute, ids):
-    model = build_model(ORIGINAL, compute).set_train(False)
-    tensors = read_codegeex(fixtures / "checkpoint.pt")
-    for parameter in model.get_parameters():
-        parameter.set_data(ms.Tensor(tensors[parameter.name]))
-    return model(ms.Tensor(ids), NO_SEED).asnumpy().astype(np.float32)
+    return load_original(fixtures, compute)(ms.Tensor(ids), NO_SEED).asnumpy().astype(np.float32)
 
 
 def test_both_scalings_give_the_originals_logits(fixtures):

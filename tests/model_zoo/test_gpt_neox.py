@@ -11,7 +11,7 @@ import pytest
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.families import build_model
-from tests.model_zoo.hugging_face import load_neox
+from tests.model_zoo.foreign import load_foreign
 
 NO_SEED = ms.Tensor(0, ms.int32)
 
@@ -37,7 +37,7 @@ np.savez(folder + "/expected.npz", input_ids=ids.int().numpy(), logits=model(ids
 def test_logits_equal_hugging_faces(reference_data):
     folder = reference_data / "fixtures" / "gpt_neox_hf_tiny"
     expected = np.load(folder / "expected.npz")
-    logits = load_neox(folder)(ms.Tensor(expected["input_ids"]), NO_SEED).asnumpy()
+    logits = load_foreign(folder)(ms.Tensor(expected["input_ids"]), NO_SEED).asnumpy()
     assert np.abs(logits - expected["logits"]).max() < 1e-4
 
 
@@ -46,11 +46,10 @@ def test_logits_equal_hugging_faces(reference_data):
     [{"rotary_pct": 0.25}, {"use_parallel_residual": False}, {"hidden_act": "gelu_new"}, {"rotary_emb_base": 500}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_variants_equal_hugging_faces(tmp_path, changes):
-    pytest.importorskip("torch", reason="install the extra interop")
+def test_variants_equal_hugging_faces(interop, tmp_path, changes):
     subprocess.run([sys.executable, "-c", HUGGING_FACE, str(tmp_path), json.dumps(changes)], check=True)
     expected = np.load(tmp_path / "expected.npz")
-    logits = load_neox(tmp_path)(ms.Tensor(expected["input_ids"]), NO_SEED).asnumpy()
+    logits = load_foreign(tmp_path)(ms.Tensor(expected["input_ids"]), NO_SEED).asnumpy()
     assert np.abs(logits - expected["logits"]).max() < 1e-4
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from mindgeex.model_zoo.checkpoints.native import named_parameters
-from mindgeex.model_zoo.families import build_model
 from mindgeex.train.loss import MeanTokenLoss, TokenLoss
 from mindgeex.train.optimizer import AdamW
 from mindgeex.train.optimizer_config import OptimizerConfig
 from mindgeex.train.step import TrainStep
 from tests.model_zoo.conftest import ORIGINAL
-from tests.model_zoo.torch_checkpoint import read_codegeex
+from tests.model_zoo.foreign import load_foreign
 
 
 @pytest.fixture(scope="module", params=["adamw", "adam_weight_decay"])
@@ -22,10 +21,7 @@ def curve(reference_data, request):
     ms.set_context(mode=ms.GRAPH_MODE)
     folder = reference_data / "fixtures" / "codegeex_torch_tiny"
     expected = np.load(folder / f"train_{request.param}.npz")
-    model = build_model(dataclasses.replace(ORIGINAL, eod_id=-1))
-    tensors = read_codegeex(folder / "checkpoint.pt")
-    for parameter in model.get_parameters():
-        parameter.set_data(ms.Tensor(tensors[parameter.name]))
+    model = load_foreign(folder / "checkpoint.pt", dataclasses.replace(ORIGINAL, eod_id=-1))
     settings = OptimizerConfig(0.9, 0.95, 1e-8, 0.1, bias_correction=request.param == "adamw", max_grad_norm=1.0)
     optimizer = AdamW(named_parameters(model), settings)
     step = TrainStep(MeanTokenLoss(TokenLoss(model, eod_id=-1)), optimizer).set_train()

@@ -5,14 +5,13 @@ import sys
 
 import mindspore as ms
 import numpy as np
-import pytest
 
 from mindgeex.model_zoo.checkpoints.native import named_parameters
 from mindgeex.train.loss import MeanTokenLoss, TokenLoss
 from mindgeex.train.optimizer import AdamW
 from mindgeex.train.optimizer_config import OptimizerConfig
 from mindgeex.train.step import TrainStep
-from tests.model_zoo.hugging_face import load_neox
+from tests.model_zoo.foreign import load_foreign
 
 TORCH = """
 import sys
@@ -36,13 +35,12 @@ np.savez(sys.argv[2], batches=batches.int().numpy(), losses=losses, norms=norms)
 """
 
 
-def test_losses_and_gradient_norms_equal_pytorchs(reference_data, tmp_path):
-    pytest.importorskip("torch", reason="install the extra interop")
+def test_losses_and_gradient_norms_equal_pytorchs(reference_data, interop, tmp_path):
     folder = reference_data / "fixtures" / "gpt_neox_hf_tiny"
     subprocess.run([sys.executable, "-c", TORCH, str(folder), str(tmp_path / "torch.npz")], check=True)
     expected = np.load(tmp_path / "torch.npz")
     ms.set_context(mode=ms.GRAPH_MODE)
-    model = load_neox(folder)
+    model = load_foreign(folder)
     optimizer = AdamW(named_parameters(model), OptimizerConfig(0.9, 0.95, 1e-8, 0.1, max_grad_norm=1.0))
     step = TrainStep(MeanTokenLoss(TokenLoss(model, eod_id=-1)), optimizer).set_train()
     pairs = []

@@ -13,7 +13,7 @@ from mindgeex.model_zoo.decoding.generator import TextGenerator
 from mindgeex.model_zoo.decoding.settings import Beams, Sampling
 from mindgeex.model_zoo.decoding.stops import StopStrings
 from tests.model_zoo.decoding.conftest import Letters, letters
-from tests.model_zoo.hugging_face import load_neox
+from tests.model_zoo.foreign import load_foreign
 
 VARIANTS = [
     {"length_penalty": 1.0},
@@ -49,13 +49,12 @@ print(json.dumps({"prompt": prompt[0].tolist(), "greedy": greedy, "eos": eos, "b
 @pytest.fixture(scope="module")
 def neox(reference_data):
     """Always used with at most four rows."""
-    return TextGenerator(load_neox(reference_data / "fixtures" / "gpt_neox_hf_tiny"), Letters(), max_rows=1)
+    return TextGenerator(load_foreign(reference_data / "fixtures" / "gpt_neox_hf_tiny"), Letters(), max_rows=1)
 
 
 @pytest.fixture(scope="module")
-def transformers(reference_data):
+def transformers(reference_data, interop):
     """What transformers' generate gives; in a process of its own, since PyTorch and MindSpore share no memory well."""
-    pytest.importorskip("transformers", reason="install the extra interop")
     command = [sys.executable, "-c", HUGGING_FACE, str(reference_data / "fixtures" / "gpt_neox_hf_tiny")]
     ran = subprocess.run([*command, json.dumps(VARIANTS)], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
