@@ -106,21 +106,25 @@ def problems(rows: Sequence[Row], config: ModelConfig, ranks: Ranks) -> list[str
         allowed = {whole, _cut(whole, ranks.layout.optimizer_shard)}
         first = next(iter(ranks.tensors.values()))[row.stored].spec
         for rank, tensors in ranks.tensors.items():
-            spec = tensors[row.stored].spec
-            if spec.shape not in allowed:
-                cut = "" if ranks.layout.ranks == 1 else f" in the layout {ranks.layout}"
-                expected = " or ".join(str(list(shape)) for shape in sorted(allowed, reverse=True))
-                found.append(
-                    f"{ranks.paths[rank]}: {row.stored} has shape {list(spec.shape)}, the model's is {expected}{cut}"
-                )
-            elif spec.dtype not in FLOATS.values():
-                found.append(f"{ranks.paths[rank]}: {row.stored} has type {spec.dtype}: weights are {listed(FLOATS)}")
-            elif spec != first:
-                found.append(
-                    f"{ranks.paths[rank]}: {row.stored} is {spec.dtype}{list(spec.shape)}, "
-                    f"in the first rank's file {first.dtype}{list(first.shape)}"
-                )
+            wrong = _misfit(tensors[row.stored].spec, first, allowed, ranks.layout)
+            if wrong:
+                found.append(f"{ranks.paths[rank]}: {row.stored} {wrong}")
+                break  # the other ranks' are alike
     return found
+
+
+def _misfit(spec: TensorSpec, first: TensorSpec, allowed: set[tuple[int, ...]], layout: Layout) -> str:
+    """What is wrong with a stored tensor; empty if nothing is."""
+    if spec.shape not in allowed:
+        expected = " or ".join(str(list(shape)) for shape in sorted(allowed, reverse=True))
+        return f"has shape {list(spec.shape)}, the model's is {expected}" + (
+            f" in the layout {layout}" if layout.ranks > 1 else ""
+        )
+    if spec.dtype not in FLOATS.values():
+        return f"has type {spec.dtype}: weights are {listed(FLOATS)}"
+    if spec != first:
+        return f"is {spec.dtype}{list(spec.shape)}, in the first rank's file {first.dtype}{list(first.shape)}"
+    return ""
 
 
 def listed(names: Sequence[str] | Mapping[str, object]) -> str:

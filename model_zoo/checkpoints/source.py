@@ -104,7 +104,7 @@ def open_source(
     ranks = Ranks(layout, wanted, files, known.dims)
     config, notes = _config(path, known, ranks, model)
     rows = _all_rows(known, config, ranks)
-    _refuse(problems(rows, config, ranks))
+    _refuse(problems(rows, config, ranks), layout)
     return Source(path, known, ranks, config, rows, beside, notes)
 
 
@@ -241,9 +241,8 @@ def _is_beside(form: Format, name: str, moments: bool) -> bool:
     return form.names.is_ignored(name) or (name.startswith(MOMENTS) and not moments)
 
 
-def _refuse(found: list[str]) -> None:
+def _refuse(found: list[str], layout: Layout) -> None:
     if found:
         more = f"; {len(found) - SENTENCES} more of that kind" if len(found) > SENTENCES else ""
-        raise UserError(
-            "; ".join(found[:SENTENCES]) + f"{more}: give the model's own sizes with --model, or other files"
-        )
+        remedy = "check --from-layout and --model" if layout.ranks > 1 else "give the model's own sizes with --model"
+        raise UserError(f"{'; '.join(found[:SENTENCES])}{more}: {remedy}, or other files")

@@ -89,7 +89,7 @@ def test_a_truncated_file_is_named_wherever_it_is_cut(tmp_path, source, form, ke
     keep = int(size * kept) if 0 < kept < 1 else kept % size
     with path.open("r+b") as file:
         file.truncate(keep)
-    message = refused("", tmp_path / "in", tmp_path / "out", "mindgeex", ConvertOptions(from_format=form))
+    message = refused(r"\S", tmp_path / "in", tmp_path / "out", "mindgeex", ConvertOptions(from_format=form))
     assert path.name in message
 
 
@@ -97,7 +97,7 @@ def test_a_truncated_file_is_named_wherever_it_is_cut(tmp_path, source, form, ke
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, name):
     path = write_sizes(tmp_path / "in", codegeex()).parent / name
     path.write_bytes(b"It was a dark and stormy night; the rain fell in torrents.")
-    message = refused("", path, tmp_path / "out", "mindgeex")
+    message = refused(r"\S", path, tmp_path / "out", "mindgeex")
     assert str(tmp_path / "in") in message
 
 

@@ -323,3 +323,13 @@ def test_the_layout_of_codegeex_13b_gives_the_published_parameters_a_device():
     shapes = load_model_config("codegeex_13b").shapes
     held = sum(int(np.prod(slice_shape(name, shape, 8, SPLIT_DIMS))) for name, shape in shapes.items())
     assert held == 1_628_677_120
+
+
+def test_ranks_that_hold_a_tensor_in_different_types_are_refused(tmp_path, source):
+    convert(source, tmp_path / "ranks", "mindspore", ConvertOptions(layout=Layout(2, 2)))
+    tensors = read_rank(tmp_path / "ranks", 3)
+    tensors["final_norm.beta"] = tensors["final_norm.beta"].astype(np.float16)
+    write_ckpt(tmp_path / "ranks" / "rank_3" / "model.ckpt", tensors)
+    match = r"rank_3: final_norm.beta is float16\[16\], in the first rank's file float32\[16\]: check --from-layout"
+    with pytest.raises(UserError, match=match):
+        convert(tmp_path / "ranks", tmp_path / "whole", "mindgeex")
