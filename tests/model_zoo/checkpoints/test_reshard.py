@@ -12,7 +12,7 @@ from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
 from mindgeex.model_zoo.checkpoints.formats import read_tensors
 from mindgeex.model_zoo.checkpoints.layout import SPLIT_DIMS, Layout, parse_layout, slice_shape, split_dim
 from mindgeex.model_zoo.checkpoints.mindspore_file import MindSporeWriter
-from mindgeex.model_zoo.checkpoints.tensors import TensorSpec
+from mindgeex.model_zoo.checkpoints.tensors import TensorRef, TensorSpec
 from tests.model_zoo.checkpoints.checkpoint import (
     assert_same,
     codegeex,
@@ -333,3 +333,34 @@ def test_ranks_that_hold_a_tensor_in_different_types_are_refused(tmp_path, sourc
     match = r"rank_3: final_norm.beta is float16\[16\], in the first rank's file float32\[16\]: check --from-layout"
     with pytest.raises(UserError, match=match):
         convert(tmp_path / "ranks", tmp_path / "whole", "mindgeex")
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("codegeex-mindspore", ConvertOptions(layout=SIXTEEN)),
+        ("megatron", ConvertOptions(layout=Layout(mp=2), fused_qkv=True)),
+    ],
+)
+def test_every_stored_tensor_is_read_once(tmp_path, source, monkeypatch, form, options):
+    from mindgeex.model_zoo.checkpoints import source as module
+
+    convert(source, tmp_path / "in", form, options)
+    reads, read_files = {}, module.read_tensors
+
+    def counting(container, path):
+        def counted(name, tensor):
+            reads[path, name] = 0
+
+            def read():
+                reads[path, name] += 1
+                return tensor.read()
+
+            return TensorRef(tensor.spec, read)
+
+        return {name: counted(name, tensor) for name, tensor in read_files(container, path).items()}
+
+    monkeypatch.setattr(module, "read_tensors", counting)
+    convert(tmp_path / "in", tmp_path / "out", "mindspore", ConvertOptions(layout=Layout(2, 8)))
+    assert len(reads) >= 2 * 30
+    assert set(reads.values()) == {1}
