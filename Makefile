@@ -28,6 +28,7 @@ check: setup
 
 bench: setup
 	$(PYTHON) -m tests.benchmarks.tokenizer
+	$(PYTHON) -m tests.benchmarks.decoding
 
 clean:
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build

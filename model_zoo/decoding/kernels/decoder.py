@@ -24,14 +24,14 @@ class NativeDecoder:
         self.window = model.config.seq_length
         self.lengths = np.zeros(0, np.int32)
         """[B]: tokens in each row's cache."""
-        self._native = NativeModel(model, threads)
-        self._keys, self._values = self._native.empty_cache(0)
+        self.native = NativeModel(model, threads)
+        self._keys, self._values = self.native.empty_cache(0)
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> np.ndarray:
         """Starts a new batch, a row a prompt (1 to `window` ids) -> logits [B, V] of each prompt's last token."""
-        self._native.bind()
+        self.native.bind()
         if self._keys.shape[1] != len(prompts):
-            self._keys, self._values = self._native.empty_cache(len(prompts))
+            self._keys, self._values = self.native.empty_cache(len(prompts))
         self.lengths = np.array([len(prompt) for prompt in prompts], np.int32)
         ids_N = np.concatenate([np.asarray(prompt, np.int32) for prompt in prompts])
         rows_N = np.repeat(np.arange(len(prompts)), self.lengths)
@@ -57,7 +57,7 @@ class NativeDecoder:
         blocks = -(-int(self.lengths.max()) // LANES)
         keys, values = self._keys, self._values
         if len(source) != len(self.lengths):
-            self._keys, self._values = self._native.empty_cache(len(source))
+            self._keys, self._values = self.native.empty_cache(len(source))
             target, moved = np.arange(len(source)), source
         else:
             target = np.flatnonzero(source != np.arange(len(source)))
@@ -69,4 +69,4 @@ class NativeDecoder:
     def _forward(
         self, ids_N: np.ndarray, rows_N: np.ndarray, positions_N: np.ndarray, wanted: np.ndarray
     ) -> np.ndarray:
-        return self._native.forward(ids_N, rows_N, positions_N, wanted, (self._keys, self._values))
+        return self.native.forward(ids_N, rows_N, positions_N, wanted, (self._keys, self._values))

@@ -1,6 +1,7 @@
 // A pass of some tokens through a model, extending the cache: one call for a step of a batch or a piece of a prompt.
 // One team of threads goes through all layers together, so that a pass costs a few barriers a layer and no launches.
 // Covers: CodeGeeX and GPT-NeoX in float32, with weights of float32 or int8. Does not cover: training, half precision.
+#include <chrono>
 #include <cmath>
 #include <vector>
 
@@ -42,7 +43,17 @@ struct Pass {
     float* inner = mixed + tokens * hidden;
     float* last = inner + tokens * model.inner;
 
+    std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
+
     // What follows is run by every thread of the team.
+
+    void finish(Team& team, Phase phase) {
+        team.barrier();
+        if (!batch.seconds || !team.is_caller()) return;
+        const auto now = std::chrono::steady_clock::now();
+        batch.seconds[phase] += std::chrono::duration<double>(now - since).count();
+        since = now;
+    }
 
     void embed(Team& team) {
         team.share(tokens, 1, [&](int64_t token) {
@@ -50,7 +61,7 @@ struct Pass {
             const float* place = model.places ? model.places + batch.positions[token] * hidden : nullptr;
             for (int64_t i = 0; i < hidden; ++i) x[token * hidden + i] = word[i] + (place ? place[i] : 0.0f);
         });
-        team.barrier();
+        finish(team, NORMS);
     }
 
     void norm(Team& team, const Norm& norm, float* from, float* to) {
@@ -75,26 +86,26 @@ struct Pass {
         norm(team, layer.attention_norm, x, normed);
         if (model.parallel) norm(team, layer.feed_forward_norm, x, normed_again);
         if (asks) ask(team);
-        team.barrier();
+        finish(team, NORMS);
         multiply(team, layer.query, asks ? mixed : normed, queries);
         multiply(team, layer.key, normed, keys);
         multiply(team, layer.value, normed, values);
-        team.barrier();
+        finish(team, PRODUCTS);
         const Attention attention{model, batch, index};
         attention.append(team, queries, keys, values);
-        team.barrier();
+        finish(team, CACHE);
         attention.mix(team, queries, mixed);
-        team.barrier();
+        finish(team, ATTENTION);
         multiply(team, layer.output, mixed, x, x);
-        team.barrier();
+        finish(team, PRODUCTS);
         if (!model.parallel) {
             norm(team, layer.feed_forward_norm, x, normed_again);
-            team.barrier();
+            finish(team, NORMS);
         }
         multiply(team, layer.up, normed_again, inner, nullptr, model.activation);
-        team.barrier();
+        finish(team, PRODUCTS);
         multiply(team, layer.down, inner, x, x);
-        team.barrier();
+        finish(team, PRODUCTS);
     }
 
     void head(Team& team) {
@@ -105,8 +116,9 @@ struct Pass {
             else
                 normalise(model.final_norm, model.epsilon, hidden, from, last + i * hidden);
         });
-        team.barrier();
+        finish(team, NORMS);
         Product{model.head, last, batch.logits, nullptr, NONE, batch.num_wanted}.run(team);
+        finish(team, HEAD);
     }
 
     void run(Team& team) {
@@ -115,7 +127,7 @@ struct Pass {
             const bool asks = model.questions && index == model.num_layers - 1;
             if (asks) {
                 norm(team, model.final_norm, x, x);
-                team.barrier();
+                finish(team, NORMS);
             }
             block(team, index, asks);
         }

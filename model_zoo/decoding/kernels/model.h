@@ -39,5 +39,8 @@ struct Batch {
     float* keys;    // [layers, rows, heads, blocks, width, 16]: blocks of 16 positions, window rounded up
     float* values;  // [layers, rows, heads, blocks * 16, width]
     float* logits;  // [num_wanted, vocabulary]
+    double* seconds;  // [phases] to add to, or null
     int64_t threads;
 };
+
+enum Phase { NORMS, PRODUCTS, CACHE, ATTENTION, HEAD };

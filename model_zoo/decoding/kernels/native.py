@@ -22,6 +22,7 @@ from mindgeex.model_zoo.families import Model
 from mindgeex.model_zoo.int8 import Int8Linear
 from mindgeex.model_zoo.layers import LayerNorm, Linear
 
+PHASES = ("norms", "products", "cache", "attention", "head")
 ACTIVATIONS = {"fast_gelu": 1, "gelu": 2, "gelu_tanh": 3}
 LANES = 16
 LINE_BYTES = 64
@@ -59,7 +60,7 @@ class _Batch(ctypes.Structure):
     _fields_ = [
         *((name, Pointer) for name in ("ids", "rows", "positions", "wanted")),
         *((name, Long) for name in ("tokens", "num_wanted", "num_rows")),
-        *((name, Pointer) for name in ("keys", "values", "logits")),
+        *((name, Pointer) for name in ("keys", "values", "logits", "seconds")),
         ("threads", Long),
     ]
 
@@ -99,6 +100,8 @@ class NativeModel:
         self._model = model
         self._threads = threads or usable_threads()
         config = model.config
+        self.seconds: np.ndarray | None = None
+        """Time spent in each of PHASES so far (float64), where somebody puts zeros here."""
         self.blocks = -(-config.seq_length // LANES)
         self._rotations = None
         if config.family == "gpt_neox":
@@ -176,6 +179,7 @@ class NativeModel:
             cache[0].ctypes.data,
             cache[1].ctypes.data,
             logits_WV.ctypes.data,
+            None if self.seconds is None else self.seconds.ctypes.data,
             self._threads,
         )
         self._library.forward(self._described, batch)

@@ -25,6 +25,7 @@ class Team {
     static constexpr int LOOPS = 8;     // at most so many between two barriers
     const int64_t threads_;
     const pid_t process_ = getpid();
+    std::thread::id caller_;
     std::atomic<uint32_t> generation_{0};
     std::atomic<int64_t> arrived_{0};
     std::atomic<int64_t> taken_[LOOPS] = {};
@@ -54,11 +55,14 @@ class Team {
         static Team* team = nullptr;  // never deleted: its threads wait for work until the process ends
         std::lock_guard<std::mutex> lock(one_at_a_time);
         if (!team || team->threads_ != threads || team->process_ != getpid()) team = new Team(threads);
+        team->caller_ = std::this_thread::get_id();
         team->work_ = [&] { work(*team); };
         team->barrier();
         team->work_();
         team->barrier();
     }
+
+    bool is_caller() const { return std::this_thread::get_id() == caller_; }
 
     void barrier() {
         loop() = 0;
