@@ -22,17 +22,17 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import atomic_file, atomic_folder, write_json
 from mindgeex.common.progress import progress
 from mindgeex.model_zoo.checkpoints.casting import CastTally, cast
+from mindgeex.model_zoo.checkpoints.containers.safetensors_file import SHARD_BYTES
+from mindgeex.model_zoo.checkpoints.containers.streams import byte_view
 from mindgeex.model_zoo.checkpoints.formats import Format, format_named, fused, open_writer, read_tensors
 from mindgeex.model_zoo.checkpoints.layout import Layout
 from mindgeex.model_zoo.checkpoints.names import MOMENTS, Row, moment_rows
 from mindgeex.model_zoo.checkpoints.report import REPORT_FILE, Cast, Report, TensorRecord
 from mindgeex.model_zoo.checkpoints.reshard import Piece, shards, split
-from mindgeex.model_zoo.checkpoints.safetensors_file import SHARD_BYTES
 from mindgeex.model_zoo.checkpoints.sidecars import copy_tokenizer, write_layout, write_sizes
 from mindgeex.model_zoo.checkpoints.source import Source, open_source
-from mindgeex.model_zoo.checkpoints.streams import byte_view
 from mindgeex.model_zoo.checkpoints.target import check_target, containers, has_rank_folders, is_file, open_files
-from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, FLOATS, TensorRef, TensorSpec
+from mindgeex.model_zoo.checkpoints.tensors import FLOATS, TensorRef, TensorSpec
 from mindgeex.model_zoo.config import ModelConfig
 
 KEEP = "keep"
@@ -151,7 +151,7 @@ class _Conversion:
         """The type in which a row is stored. Moments keep theirs."""
         found = [self.tensors[name].dtype for name in row.ours]
         if self.options.dtype != KEEP and not row.stored.startswith(MOMENTS):
-            return BFLOAT16 if self.options.dtype == str(BFLOAT16) else np.dtype(self.options.dtype)
+            return FLOATS[self.options.dtype]
         if any(dtype != found[0] for dtype in found):
             kinds = ", ".join(f"{name} {self.tensors[name].dtype}" for name in row.ours)
             raise UserError(f"{row.stored} would hold tensors of different types ({kinds}): give --dtype")

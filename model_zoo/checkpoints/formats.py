@@ -26,7 +26,7 @@ import numpy as np
 
 from mindgeex.common.errors import UserError, did_you_mean
 from mindgeex.common.files import read_json
-from mindgeex.model_zoo.checkpoints import mindspore_file, safetensors_file, torch_file
+from mindgeex.model_zoo.checkpoints.containers import mindspore_file, safetensors_file, torch_file
 from mindgeex.model_zoo.checkpoints.layout import MEGATRON_SPLIT_DIMS, SPLIT_DIMS
 from mindgeex.model_zoo.checkpoints.names import (
     CODEGEEX_MINDSPORE,

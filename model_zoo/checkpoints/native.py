@@ -16,8 +16,8 @@ from mindgeex.common.config import as_tree, build_config, read_yaml
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import disk_errors, sha256_file
 from mindgeex.model_zoo.checkpoints.casting import cast
-from mindgeex.model_zoo.checkpoints.mindspore_file import DTYPES
-from mindgeex.model_zoo.checkpoints.safetensors_file import SafetensorsWriter, read_safetensors_folder
+from mindgeex.model_zoo.checkpoints.containers.mindspore_file import DTYPES
+from mindgeex.model_zoo.checkpoints.containers.safetensors_file import SafetensorsWriter, read_safetensors_folder
 from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, FLOATS, TensorRef, TensorSpec
 from mindgeex.model_zoo.config import ModelConfig
 

@@ -3,10 +3,20 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16
+from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, TensorRef, TensorSpec
 
 DTYPES = [np.dtype(code) for code in ("<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?")] + [BFLOAT16]
 """The types that every container can hold."""
+
+
+def in_memory(array: np.ndarray) -> TensorRef:
+    """An array as a tensor."""
+    return TensorRef(TensorSpec(array.shape, array.dtype), lambda: np.ascontiguousarray(array))
+
+
+def specs(arrays: dict[str, np.ndarray]) -> dict[str, TensorSpec]:
+    """What a writer is told before it is given the arrays."""
+    return {name: TensorSpec(array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def bits(array: np.ndarray) -> tuple:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindgeex.model_zoo.checkpoints.safetensors_file import SafetensorsWriter
+from mindgeex.model_zoo.checkpoints.containers.safetensors_file import SafetensorsWriter
 from mindgeex.model_zoo.checkpoints.tensors import TensorSpec
 from mindgeex.model_zoo.config import ModelConfig
 from tests.model_zoo.checkpoints.checkpoint import write_sizes

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.checkpoints.containers.mindspore_file import MindSporeWriter
 from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
 from mindgeex.model_zoo.checkpoints.formats import read_tensors
 from mindgeex.model_zoo.checkpoints.layout import SPLIT_DIMS, Layout, parse_layout, slice_shape, split_dim
-from mindgeex.model_zoo.checkpoints.mindspore_file import MindSporeWriter
 from mindgeex.model_zoo.checkpoints.tensors import TensorRef, TensorSpec
 from tests.model_zoo.checkpoints.checkpoint import (
     assert_same,

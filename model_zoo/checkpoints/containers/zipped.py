@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.checkpoints.streams import damaged, fill, reading, shown
+from mindgeex.model_zoo.checkpoints.containers.streams import damaged, fill, reading, shown
 
 LOCAL = struct.Struct("<4s5H3I2H")
 CENTRAL = struct.Struct("<4s6H3I5H2I")

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.checkpoints import pickled
-from mindgeex.model_zoo.checkpoints.pickled import ForeignGlobal, Global
-from mindgeex.model_zoo.checkpoints.streams import TensorWriter, byte_view, damaged, reading, shown
+from mindgeex.model_zoo.checkpoints.containers import pickled
+from mindgeex.model_zoo.checkpoints.containers.pickled import ForeignGlobal, Global
+from mindgeex.model_zoo.checkpoints.containers.streams import TensorWriter, byte_view, damaged, reading, shown
+from mindgeex.model_zoo.checkpoints.containers.torch_views import contiguous_strides, view
+from mindgeex.model_zoo.checkpoints.containers.zipped import Member, ZipStream, read_members
 from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, TensorRef, TensorSpec
-from mindgeex.model_zoo.checkpoints.torch_views import contiguous_strides, view
-from mindgeex.model_zoo.checkpoints.zipped import Member, ZipStream, read_members
 
 STORAGES: dict[str, np.dtype[Any]] = {
     "DoubleStorage": np.dtype("<f8"), "FloatStorage": np.dtype("<f4"), "HalfStorage": np.dtype("<f2"),

@@ -13,19 +13,19 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.checkpoints.safetensors_file import (
+from mindgeex.model_zoo.checkpoints.containers.safetensors_file import (
     DTYPES,
     SafetensorsWriter,
     ShardedSafetensorsWriter,
     read_safetensors,
     read_safetensors_folder,
 )
-from mindgeex.model_zoo.checkpoints.tensors import TensorSpec, in_memory, specs
-from tests.model_zoo.checkpoints.arrays import arrays_by_name, bits, same
+from mindgeex.model_zoo.checkpoints.tensors import TensorSpec
+from tests.model_zoo.checkpoints.arrays import arrays_by_name, bits, same, specs
 
 
 def write(path, arrays):
-    with SafetensorsWriter(path, specs({name: in_memory(array) for name, array in arrays.items()})) as writer:
+    with SafetensorsWriter(path, specs(arrays)) as writer:
         for name, array in arrays.items():
             writer.write(name, array)
 
@@ -215,7 +215,7 @@ def test_arrays_that_are_not_contiguous_are_written_by_value(tmp_path):
 
 
 def write_folder(folder, arrays, shard_bytes):
-    announced = specs({name: in_memory(array) for name, array in arrays.items()})
+    announced = specs(arrays)
     with ShardedSafetensorsWriter(folder, announced, shard_bytes) as writer:
         for name, array in arrays.items():
             writer.write(name, array)
@@ -258,7 +258,7 @@ def test_no_tensors_make_a_file_without_tensors(tmp_path):
 
 
 def test_a_sharded_writer_wants_every_tensor(tmp_path):
-    announced = specs({name: in_memory(array) for name, array in SIX.items()})
+    announced = specs(SIX)
     with pytest.raises(ValueError, match="never written"), ShardedSafetensorsWriter(tmp_path, announced, 40) as writer:
         writer.write("t0", SIX["t0"])
     with pytest.raises(ValueError, match="'t1' was announced"), ShardedSafetensorsWriter(tmp_path, announced) as writer:

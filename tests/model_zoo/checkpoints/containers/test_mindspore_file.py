@@ -12,14 +12,14 @@ from mindspore.train import serialization
 from mindspore.train.checkpoint_pb2 import Checkpoint
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.checkpoints import mindspore_file
-from mindgeex.model_zoo.checkpoints.mindspore_file import DTYPES, MindSporeWriter, read_mindspore
-from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, TensorSpec, in_memory, specs
-from tests.model_zoo.checkpoints.arrays import arrays_by_name, same
+from mindgeex.model_zoo.checkpoints.containers import mindspore_file
+from mindgeex.model_zoo.checkpoints.containers.mindspore_file import DTYPES, MindSporeWriter, read_mindspore
+from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, TensorSpec
+from tests.model_zoo.checkpoints.arrays import arrays_by_name, same, specs
 
 
 def write(path, arrays):
-    with MindSporeWriter(path, specs({name: in_memory(array) for name, array in arrays.items()})) as writer:
+    with MindSporeWriter(path, specs(arrays)) as writer:
         for name, array in arrays.items():
             writer.write(name, array)
     return path
@@ -252,7 +252,7 @@ def test_mindspore_is_not_needed(tmp_path):
     path = write(tmp_path / "a.ckpt", {"a": np.ones(2)})
     script = (
         "import sys; from pathlib import Path\n"
-        "from mindgeex.model_zoo.checkpoints.mindspore_file import read_mindspore\n"
+        "from mindgeex.model_zoo.checkpoints.containers.mindspore_file import read_mindspore\n"
         f"print(read_mindspore(Path({str(path)!r}))['a'].read(), {{'mindspore', 'google.protobuf'}} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

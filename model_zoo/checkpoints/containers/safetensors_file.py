@@ -22,7 +22,7 @@ from typing_extensions import Self
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import read_json
-from mindgeex.model_zoo.checkpoints.streams import (
+from mindgeex.model_zoo.checkpoints.containers.streams import (
     TensorWriter,
     byte_view,
     checked_spec,

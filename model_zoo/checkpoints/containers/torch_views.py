@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mindgeex.model_zoo.checkpoints.streams import byte_view, checked_spec, damaged
+from mindgeex.model_zoo.checkpoints.containers.streams import byte_view, checked_spec, damaged
+from mindgeex.model_zoo.checkpoints.containers.zipped import Member
 from mindgeex.model_zoo.checkpoints.tensors import TensorRef, TensorSpec
-from mindgeex.model_zoo.checkpoints.zipped import Member
 
 REPEATED_BYTES = 1 << 30
 """A tensor that repeats values of its storage may have this many bytes, or as many as the storage."""

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mindgeex.model_zoo.checkpoints.mindspore_file import MindSporeWriter, read_mindspore
-from mindgeex.model_zoo.checkpoints.safetensors_file import (
+from mindgeex.model_zoo.checkpoints.containers.mindspore_file import MindSporeWriter, read_mindspore
+from mindgeex.model_zoo.checkpoints.containers.safetensors_file import (
     SafetensorsWriter, ShardedSafetensorsWriter, read_safetensors, read_safetensors_folder
 )
 from mindgeex.model_zoo.checkpoints.tensors import TensorSpec
-from mindgeex.model_zoo.checkpoints.torch_file import TorchWriter, read_torch
+from mindgeex.model_zoo.checkpoints.containers.torch_file import TorchWriter, read_torch
 
 CONTAINERS = {
     "safetensors": (SafetensorsWriter, read_safetensors),

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.checkpoints import pickled, zipped
-from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, TensorSpec, in_memory, specs
-from mindgeex.model_zoo.checkpoints.torch_file import STORAGES, TorchWriter, read_torch, tensors_of
-from tests.model_zoo.checkpoints.arrays import arrays_by_name, same
+from mindgeex.model_zoo.checkpoints.containers import pickled, zipped
+from mindgeex.model_zoo.checkpoints.containers.torch_file import STORAGES, TorchWriter, read_torch, tensors_of
+from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, TensorSpec
+from tests.model_zoo.checkpoints.arrays import arrays_by_name, in_memory, same, specs
 
 
 def write(path, arrays):
-    with TorchWriter(path, specs({name: in_memory(array) for name, array in arrays.items()})) as writer:
+    with TorchWriter(path, specs(arrays)) as writer:
         for name, array in arrays.items():
             writer.write((name,), array)
     return path
@@ -51,7 +51,7 @@ def test_the_original_checkpoint_is_read_without_pytorch(reference_data):
     command = [
         "import sys",
         "from pathlib import Path",
-        "from mindgeex.model_zoo.checkpoints.torch_file import read_torch, tensors_of",
+        "from mindgeex.model_zoo.checkpoints.containers.torch_file import read_torch, tensors_of",
         f"tensors = tensors_of(read_torch(Path({str(path)!r})))",
         "print(len(tensors), sum(t.read().size for t in tensors.values()))",
         "assert not {'torch', 'mindspore'} & set(sys.modules)",

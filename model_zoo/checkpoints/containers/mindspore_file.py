@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mindgeex.common.errors import UserError
-from mindgeex.model_zoo.checkpoints.streams import (
+from mindgeex.model_zoo.checkpoints.containers.streams import (
     TensorWriter,
     byte_view,
     checked_spec,
