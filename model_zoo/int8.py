@@ -1,7 +1,7 @@
 """Weights of one byte: each row of a linear layer's matrix as whole numbers from -127 to 127 and one float scale.
 
-What is multiplied by stays float32: only weights are rounded. The published reports on weight-only quantisation call this
-symmetric, per output channel (Nagel et al. 2021, A White Paper on Neural Network Quantization, section 2.2).
+Only weights are rounded; what they are multiplied with stays float32. The literature calls this weight-only, symmetric
+and per channel (Nagel et al. 2021, A White Paper on Neural Network Quantization, section 2).
 Covers: every Linear, the untied head included. Does not cover: embeddings and with them CodeGeeX's head, which is one;
 norms and biases; rounding that looks at data.
 """
@@ -82,7 +82,7 @@ def quantize(model: Model) -> None:
 
 
 def load_int8_model(folder: Path) -> Model:
-    """A checkpoint's model with int8 weights, in inference mode: rounded now, or as `mindgeex quantize --out` saved them.
+    """A checkpoint's model with int8 weights, in inference mode: rounded now, or as `mindgeex quantize` saved them.
 
     Raises:
         UserError: as `load_model`, or a weight is no number.

@@ -54,9 +54,8 @@ def compare(config: ModelConfig, scratch: Path) -> None:
     quantize(small)
     started = time.perf_counter()
     ours, int8 = NativeDecoder(plain, THREADS), NativeDecoder(small, THREADS)
-    print(
-        f"{config.parameters / 1e6:.0f}M parameters; decoders of both types ready after {time.perf_counter() - started:.1f} s"
-    )
+    ready = time.perf_counter() - started
+    print(f"{config.parameters / 1e6:.0f}M parameters; decoders of both types ready after {ready:.1f} s")
     bandwidth = Bandwidth()
     for batch in BATCHES:
         prompts = np.random.default_rng(batch).integers(1, config.vocab_size, (batch, PROMPT))
