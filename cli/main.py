@@ -20,6 +20,7 @@ COMMANDS = {
     "tokenizer train": ("tokenizer", "train", "a byte-level BPE with CodeGeeX's whitespace tokens"),
     "model show": ("model", "show", "sizes, parameters, bytes and FLOPs of a model"),
     "convert": ("convert", "convert", "a checkpoint from one format, type and layout to another"),
+    "quantize": ("quantize", "quantize", "round a checkpoint's weights to one byte, and what that changes"),
     "train": ("train", "train", "train a model from a recipe; --resume continues"),
     "generate": ("generate", "generate", "continue a prompt with a checkpoint"),
     "eval run": ("eval", "run", "score a checkpoint, or check canonical solutions, in a sandbox"),

@@ -8,7 +8,8 @@ norms and biases; rounding that looks at data.
 
 # Shapes: N rows of tokens, S sequence, V vocabulary; a linear layer's I inputs and O outputs
 import math
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from mindgeex.common.config import build_config, read_yaml
 from mindgeex.common.errors import UserError
+from mindgeex.common.files import atomic_folder
 from mindgeex.model_zoo.checkpoints.containers.safetensors_file import read_safetensors_folder
 from mindgeex.model_zoo.checkpoints.native import (
     MODEL_FILE,
@@ -25,6 +27,7 @@ from mindgeex.model_zoo.checkpoints.native import (
     load_model,
     load_tensors,
     named_parameters,
+    save_model,
 )
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.families import Model, build_model
@@ -88,7 +91,7 @@ def load_int8_model(folder: Path) -> Model:
         UserError: as `load_model`, or a weight is no number.
     """
     path = folder / MODEL_FILE
-    if not path.is_file() or not is_int8(folder):
+    if not is_int8(folder):
         model = load_model(folder)
         quantize(model)
         return model
@@ -100,13 +103,29 @@ def load_int8_model(folder: Path) -> Model:
     return model.set_train(False)
 
 
+def save_int8_model(folder: Path, model: Model, tokenizer: Path) -> None:
+    """Publishes a rounded model with its tokenizer's files as a checkpoint.
+
+    Raises:
+        UserError: the folder exists, the disk is full or the folder cannot be written.
+    """
+    if folder.exists():
+        raise UserError(f"{folder}: exists already: choose another folder, or delete it first")
+    with atomic_folder(folder) as partial:
+        save_model(partial, model.config, named_parameters(model))
+        if tokenizer.is_dir():
+            (partial / "tokenizer").mkdir()
+            for file in tokenizer.iterdir():
+                shutil.copyfile(file, partial / "tokenizer" / file.name)
+
+
 def is_int8(folder: Path) -> bool:
-    """Whether a checkpoint's weights are rounded already.
+    """Whether a folder is a checkpoint whose weights are rounded already.
 
     Raises:
         UserError: the weights are missing or damaged.
     """
-    return any(name.endswith(".scale") for name in read_safetensors_folder(folder))
+    return (folder / MODEL_FILE).is_file() and any(name.endswith(".scale") for name in read_safetensors_folder(folder))
 
 
 @dataclass(frozen=True)
@@ -137,6 +156,18 @@ def compare(plain: Model, int8: Model, rows_NS1: np.ndarray) -> QuantizationRepo
     tokens = rows_NS1[:, 1:].size
     perplexities = [math.exp(min(value / tokens, 700.0)) for value in nats]
     return QuantizationReport(tokens, largest, total / tokens, equal / tokens, *perplexities)
+
+
+def as_rows(ids: Sequence[int], window: int, limit: int) -> np.ndarray:
+    """The ids of a text in at most `limit` rows of window + 1 tokens; one shorter row if the text is shorter.
+
+    Raises:
+        UserError: the text has fewer than two tokens.
+    """
+    if len(ids) < 2:
+        raise UserError(f"a text of {len(ids)} tokens: at least 2, so that one has a successor")
+    count = min(limit, len(ids) // (window + 1))
+    return np.array(ids[: count * (window + 1)] or ids, np.int32).reshape(max(1, count), -1)
 
 
 def weight_bytes(model: Model) -> int:
