@@ -28,7 +28,7 @@ def convert(
     conversion.json, beside or in the output, lists every tensor with its names, shape, type and SHA-256.
 
     Args:
-        source: file or folder to read.
+        source: file or folder to read; of a run, its newest checkpoint is taken.
         target: file or folder to write. A name ending in .ckpt or .pt makes one file of the formats that have such.
         to: format to write.
         from_: format to read; empty: as the files tell.
@@ -64,6 +64,10 @@ def convert(
         shard_bytes=shard_bytes,
         overwrite=overwrite,
     )
+    if (source / "checkpoints").is_dir():
+        from mindgeex.cli.generate import find_checkpoint
+
+        source = find_checkpoint(source)
     report = convert_checkpoint(source, target, to, options)
     table = Table("what", "value", show_header=False)
     for what, value in report.summary().items():
