@@ -26,15 +26,24 @@ class NativeDecoder:
         """[B]: tokens in each row's cache."""
         self.native = NativeModel(model, threads)
         self._keys, self._values = self.native.empty_cache(0)
+        self._rows_B = np.zeros(0, np.int32)
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> np.ndarray:
-        """Starts a new batch, a row a prompt (1 to `window` ids) -> logits [B, V] of each prompt's last token."""
+        """Starts a new batch, a row a prompt (1 to `window` ids) -> logits [B, V] of each prompt's last token.
+
+        Raises:
+            ValueError: a prompt of another length, or with an id that the model has no row for.
+        """
+        lengths = [len(prompt) for prompt in prompts]
+        if not 1 <= min(lengths) <= max(lengths) <= self.window:
+            raise ValueError(f"prompts of {min(lengths)} to {max(lengths)} ids: at least 1, at most {self.window}")
         self.native.bind()
         if self._keys.shape[1] != len(prompts):
             self._keys, self._values = self.native.empty_cache(len(prompts))
-        self.lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+        self.lengths = np.array(lengths, np.int32)
+        self._rows_B = np.arange(len(lengths), dtype=np.int32)
         ids_N = np.concatenate([np.asarray(prompt, np.int32) for prompt in prompts])
-        rows_N = np.repeat(np.arange(len(prompts)), self.lengths)
+        rows_N = np.repeat(self._rows_B, self.lengths)
         positions_N = np.concatenate([np.arange(length) for length in self.lengths])
         last_B = np.cumsum(self.lengths) - 1
         logits = []
@@ -48,8 +57,7 @@ class NativeDecoder:
         """Appends a token to every row -> logits [B, V]; those of a row whose window was full mean nothing."""
         at_B = np.minimum(self.lengths, self.window - 1)
         self.lengths = at_B + 1
-        rows_B = np.arange(len(at_B))
-        return self._forward(ids_B, rows_B, at_B, rows_B)
+        return self._forward(ids_B, self._rows_B, at_B, self._rows_B)
 
     def reorder(self, rows: Sequence[int]) -> None:
         """Row i becomes a copy of what row rows[i] was; there may be more or fewer rows than before."""
@@ -65,6 +73,7 @@ class NativeDecoder:
         self._keys[:, target, :, :blocks] = keys[:, moved, :, :blocks]
         self._values[:, target, :, : blocks * LANES] = values[:, moved, :, : blocks * LANES]
         self.lengths = self.lengths[source]
+        self._rows_B = np.arange(len(source), dtype=np.int32)
 
     def _forward(
         self, ids_N: np.ndarray, rows_N: np.ndarray, positions_N: np.ndarray, wanted: np.ndarray

@@ -9,7 +9,6 @@ Covers: CodeGeeX and GPT-NeoX in float32 on a CPU, with linear weights of float3
 #         R rotated values of a head, V vocabulary
 import ctypes
 import os
-from collections.abc import Sequence
 from functools import cache
 
 import mindspore as ms
@@ -26,6 +25,7 @@ PHASES = ("norms", "products", "cache", "attention", "head")
 ACTIVATIONS = {"fast_gelu": 1, "gelu": 2, "gelu_tanh": 3}
 LANES = 16
 LINE_BYTES = 64
+MOST_THREADS = 16
 Pointer, Long = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -83,8 +83,8 @@ def load_library() -> ctypes.CDLL:
 
 
 def usable_threads() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """The processors that this process may use; beyond MOST_THREADS, waiting for each other costs more than it saves."""
+    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
 class NativeModel:
@@ -156,20 +156,21 @@ class NativeModel:
         ids_N: np.ndarray,
         rows_N: np.ndarray,
         positions_N: np.ndarray,
-        wanted_W: Sequence[int] | np.ndarray,
+        wanted_W: np.ndarray,
         cache: tuple[np.ndarray, np.ndarray],
     ) -> np.ndarray:
         """Puts tokens of any rows into the cache -> logits [W, V] of those that are wanted (indices into N).
 
-        What comes before a token in its row must be in the cache or among the tokens.
+        Rows, positions and indices are the caller's to keep within the cache: what comes before a token in its row must
+        be in the cache or among the tokens.
+
+        Raises:
+            ValueError: an id that the model has no row for.
         """
         config = self._model.config
         arrays = [np.ascontiguousarray(array, np.int32) for array in (ids_N, rows_N, positions_N, wanted_W)]
-        for array, limit in zip(
-            arrays, (config.vocab_size, cache[0].shape[1], config.seq_length, len(ids_N)), strict=True
-        ):
-            if array.size and not 0 <= array.min() <= array.max() < limit:
-                raise ValueError(f"from {array.min()} to {array.max()}: all must be at least 0 and below {limit}")
+        if not 0 <= arrays[0].min() <= arrays[0].max() < config.vocab_size:
+            raise ValueError(f"ids from {arrays[0].min()} to {arrays[0].max()}: at least 0, below {config.vocab_size}")
         logits_WV = np.empty((len(arrays[3]), config.vocab_size), np.float32)
         batch = _Batch(
             *(array.ctypes.data for array in arrays),

@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -52,9 +53,10 @@ class Team {
     // All threads run `work`; returns when all are done.
     static void run(int64_t threads, const std::function<void(Team&)>& work) {
         static std::mutex one_at_a_time;
-        static Team* team = nullptr;  // never deleted: its threads wait for work until the process ends
+        static std::map<int64_t, Team*> teams;  // never deleted: their threads wait for work until the process ends
         std::lock_guard<std::mutex> lock(one_at_a_time);
-        if (!team || team->threads_ != threads || team->process_ != getpid()) team = new Team(threads);
+        Team*& team = teams[threads];
+        if (!team || team->process_ != getpid()) team = new Team(threads);  // a fork has no threads of its parent
         team->caller_ = std::this_thread::get_id();
         team->work_ = [&] { work(*team); };
         team->barrier();

@@ -149,8 +149,13 @@ def test_ids_that_the_model_has_no_row_for_are_refused(native_decoder):
     for wrong in (-1, VOCABULARY):
         with pytest.raises(ValueError, match=f"below {VOCABULARY}"):
             native_decoder.step(np.array([0, wrong], np.int32))
-    with pytest.raises(ValueError, match=f"below {WINDOW}"):
-        native_decoder.prefill(some_ids(WINDOW + 1))
+
+
+@needs_compiler
+@pytest.mark.parametrize("length", [0, WINDOW + 1])
+def test_prompts_that_the_window_cannot_hold_are_refused(native_decoder, length):
+    with pytest.raises(ValueError, match=f"at most {WINDOW}"):
+        native_decoder.prefill(some_ids(3, length))
 
 
 @needs_compiler
