@@ -81,7 +81,8 @@ def compare(config: ModelConfig, scratch: Path) -> None:
         print(f"  read bandwidth {read / 1e9:.1f} GB/s ({min(reads) / 1e9:.1f} to {max(reads) / 1e9:.1f})")
         for name, decoder, model in (("float32", ours, plain), ("int8", int8, small)):
             explain(name, decoder, step_bytes(model), read, prompts)
-        show_graph(load_foreign(scratch), prompts)
+        if batch == 1:  # with more rows the graph's own cache and scores take gigabytes beside the others'
+            show_graph(load_foreign(scratch), prompts)
     print()
 
 

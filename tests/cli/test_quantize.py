@@ -1,6 +1,7 @@
 """`mindgeex quantize` and `generate --int8`: the report, the saved checkpoint, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,23 @@ def test_without_text_only_the_size_is_shown(checkpoint, capsys):  # noqa: F811
     shown = capsys.readouterr().out
     assert "bytes before" in shown
     assert "perplexity" not in shown
+
+
+def test_held_out_rows_of_a_corpus_are_compared(checkpoint, capsys, tmp_path):  # noqa: F811
+    import sysconfig
+
+    from mindgeex.data.config import BuildConfig
+    from mindgeex.data.pipeline import build
+
+    library = Path(sysconfig.get_path("stdlib"))
+    sources = tuple(f"local:{library / package}" for package in ("json", "logging", "importlib"))
+    for vocab_size in (300, 400):
+        sizes = {"seq_length": 48, "vocab_size": vocab_size, "heldout_share": 0.4}
+        build(BuildConfig(sources=sources, **sizes), tmp_path / str(vocab_size))
+    capsys.readouterr()
+    assert main(["quantize", str(checkpoint), "--data", str(tmp_path / "300"), "--rows", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens"] == 3 * 48
+    assert "window is 64 and its vocabulary 304" in refusal(capsys, checkpoint, "--data", tmp_path / "400")
 
 
 def test_what_is_refused(checkpoint, text, capsys, tmp_path):  # noqa: F811

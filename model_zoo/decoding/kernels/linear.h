@@ -70,50 +70,51 @@ struct Product {  // y = activation(x W^T + bias) + residual
     int32_t activation;
     int64_t tokens;
 
+    // Rows row ... row + 3 of the weights; lane j of scale and bias belongs to row + j % 4.
+    template <typename Weight>
+    struct Group {
+        const Weight* weights[GROUP];
+        int64_t row;
+        Floats scale, bias;
+    };
+
     template <int TOKENS, typename Weight>
-    void tile(const Weight* const* weights, int64_t row, int64_t token) const {
+    void tile(const Group<Weight>& group, int64_t token) const {
         const float* inputs[TOKENS];
         for (int m = 0; m < TOKENS; ++m) inputs[m] = x + std::min(token + m, tokens - 1) * linear.in;
-        Floats result = products<TOKENS>(weights, inputs, linear.in, token ? 0 : GROUP * linear.in);
-        Floats scale = all(1.0f), bias = all(0.0f);
-        for (int lane = 0; lane < LANES; ++lane) {
-            const int64_t at = std::min(row + lane % GROUP, linear.out - 1);
-            if (linear.scale) scale[lane] = linear.scale[at];
-            if (linear.bias) bias[lane] = linear.bias[at];
-        }
-        result = activated(result * scale + bias, activation);
+        const Floats sum = products<TOKENS>(group.weights, inputs, linear.in, token ? 0 : GROUP * linear.in);
+        const Floats result = activated(sum * group.scale + group.bias, activation);
         for (int m = 0; m < TOKENS && token + m < tokens; ++m)
-            for (int r = 0; r < GROUP && row + r < linear.out; ++r) {
-                const int64_t at = (token + m) * linear.out + row + r;
+            for (int r = 0; r < GROUP && group.row + r < linear.out; ++r) {
+                const int64_t at = (token + m) * linear.out + group.row + r;
                 y[at] = result[m * GROUP + r] + (residual ? residual[at] : 0.0f);
             }
     }
 
     template <typename Weight>
-    void tiles(const Weight* const* weights, int64_t row) const {
+    void tiles(int64_t row) const {
+        Group<Weight> group{{}, row, all(1.0f), all(0.0f)};
+        for (int lane = 0; lane < LANES; ++lane) {
+            const int64_t at = std::min(row + lane % GROUP, linear.out - 1);
+            if (lane < GROUP) group.weights[lane] = static_cast<const Weight*>(linear.weight) + at * linear.in;
+            if (linear.scale) group.scale[lane] = linear.scale[at];
+            if (linear.bias) group.bias[lane] = linear.bias[at];
+        }
         int64_t token = 0;
-        for (; tokens - token > 2; token += 4) tile<4>(weights, row, token);
-        if (tokens - token == 2) tile<2>(weights, row, token);
-        if (tokens - token == 1) tile<1>(weights, row, token);
-    }
-
-    template <typename Weight>
-    void group(int64_t row) const {
-        const Weight* weights[GROUP];
-        for (int r = 0; r < GROUP; ++r)
-            weights[r] = static_cast<const Weight*>(linear.weight) + std::min(row + r, linear.out - 1) * linear.in;
-        tiles(weights, row);
+        for (; tokens - token > 2; token += 4) tile<4>(group, token);
+        if (tokens - token == 2) tile<2>(group, token);
+        if (tokens - token == 1) tile<1>(group, token);
     }
 
     // A barrier must come before y is read.
     void run(Team& team) const {
         const int64_t row_bytes = linear.in * (linear.scale ? 1 : 4);
         const int64_t chunk = std::max<int64_t>(1, TASK_BYTES / (GROUP * row_bytes));
-        team.share((linear.out + GROUP - 1) / GROUP, chunk, [&](int64_t group_number) {
+        team.share((linear.out + GROUP - 1) / GROUP, chunk, [&](int64_t number) {
             if (linear.scale)
-                group<int8_t>(group_number * GROUP);
+                tiles<int8_t>(number * GROUP);
             else
-                group<float>(group_number * GROUP);
+                tiles<float>(number * GROUP);
         });
     }
 };

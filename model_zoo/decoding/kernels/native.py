@@ -83,7 +83,7 @@ def load_library() -> ctypes.CDLL:
 
 
 def usable_threads() -> int:
-    """The processors that this process may use; beyond MOST_THREADS, waiting for each other costs more than it saves."""
+    """The processors that this process may use, up to where waiting for each other costs more than they save."""
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
