@@ -16,7 +16,8 @@ from mindgeex.model_zoo.checkpoints.hf_config import (
 from mindgeex.model_zoo.checkpoints.hf_tokenizer import copy_files
 from mindgeex.model_zoo.checkpoints.layout import Layout
 from mindgeex.model_zoo.checkpoints.native import MODEL_FILE
-from mindgeex.model_zoo.checkpoints.source import LAYOUT_FILE, Source
+from mindgeex.model_zoo.checkpoints.rank_files import LAYOUT_FILE
+from mindgeex.model_zoo.checkpoints.source import Source
 from mindgeex.model_zoo.config import ModelConfig
 
 TOKENIZER = "tokenizer"

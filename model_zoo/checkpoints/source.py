@@ -9,23 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mindgeex.common.config import build_config, read_yaml
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import read_json
-from mindgeex.model_zoo.checkpoints.formats import FORMATS, Format, format_named, fused, read_tensors
+from mindgeex.model_zoo.checkpoints.containers.streams import reading
+from mindgeex.model_zoo.checkpoints.formats import BIN_STEM, FORMATS, Format, format_named, fused, read_tensors
 from mindgeex.model_zoo.checkpoints.hf_config import CONFIG_FILE, read_config
 from mindgeex.model_zoo.checkpoints.layout import Layout
 from mindgeex.model_zoo.checkpoints.names import MOMENTS, Row, moment_rows
-from mindgeex.model_zoo.checkpoints.native import MODEL_FILE
+from mindgeex.model_zoo.checkpoints.native import MODEL_FILE, WEIGHTS_FILE
+from mindgeex.model_zoo.checkpoints.rank_files import PARTITION, rank_files
 from mindgeex.model_zoo.checkpoints.reshard import SHOWN, Ranks, merged, problems
 from mindgeex.model_zoo.checkpoints.tensors import TensorRef
 from mindgeex.model_zoo.config import ModelConfig, config_names, load_model_config
 
-LAYOUT_FILE = "layout.json"
 SENTENCES = 3
 """Of what does not fit, an error says so many; the rest is counted."""
-RANK_FOLDER = re.compile(r"rank_(\d+)")
-PARTITION = re.compile(r"mp_rank_(\d+)_model_states\.pt")
+SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+STEPS = ("epoch_num", "step_num", "global_step")
+"""Of MindSpore's training state: how far the run was."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Source:
 def open_source(
     path: Path, form: str = "", layout: Layout | None = None, model: str = "", moments: bool = False
 ) -> Source:
-    """Finds out what lies at a path and checks that it is whole, without reading the tensors' values.
+    """Finds out what lies at a path and checks that it is whole; of values, only step counters are read.
 
     Args:
         path: a file or folder.
@@ -84,10 +87,11 @@ def open_source(
         moments: whether Adam's moments are wanted, too.
 
     Raises:
-        UserError: nothing there, the format or the sizes cannot be told, or tensors are missing, surplus or misshapen.
+        UserError: nothing there, the format or the sizes cannot be told, tensors are missing, surplus or misshapen, or
+            the ranks' files are of different steps.
     """
-    path = _checkpoint_path(path)
-    files, layout = _rank_files(path, layout)
+    path = _checkpoint_path(path, form)
+    files, layout = rank_files(path, layout)
     known = format_named(form) if form else _detect(path, files)
     if known.container == "mindir":
         raise UserError(f"{path}: a MINDIR graph cannot be converted: convert what it was made from")
@@ -96,6 +100,7 @@ def open_source(
     for rank, place in files.items():
         tensors = read_tensors(known.container, _file(known, place))
         wanted[rank] = {name: tensor for name, tensor in tensors.items() if not _is_beside(known, name, moments)}
+        _check_step(place, tensors, beside)
         beside |= {name: tensor for name, tensor in tensors.items() if name not in wanted[rank] and name not in beside}
     if known.container == "torch" and any("query_key_value" in name for name in next(iter(wanted.values()))):
         known = fused(known)
@@ -108,50 +113,31 @@ def open_source(
     return Source(path, known, ranks, config, rows, beside, notes)
 
 
-def _checkpoint_path(path: Path) -> Path:
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    if path.is_file() and path.suffix == ".safetensors":
-        return path.parent  # its sizes lie beside it
-    return path
-
-
-def _rank_files(path: Path, layout: Layout | None) -> tuple[dict[int, Path], Layout]:
-    """Rank -> its file or folder; one rank for a checkpoint in one piece."""
-    entries = sorted(path.iterdir()) if path.is_dir() else []
-    partitions = {int(m[1]): entry for entry in entries if (m := PARTITION.fullmatch(entry.name))}
-    if partitions:
-        missing = [rank for rank in range(max(partitions) + 1) if rank not in partitions]
-        if missing:
-            raise UserError(f"{path}: partition {missing[0]} of {max(partitions) + 1} is missing: copy it there, too")
-        return dict(sorted(partitions.items())), Layout(mp=len(partitions))
-    ranks = {int(m[1]): entry for entry in entries if entry.is_dir() and (m := RANK_FOLDER.fullmatch(entry.name))}
-    if not ranks:
-        if layout and layout.ranks > 1:
-            raise UserError(f"{path}: --from-layout {layout}: there is no folder rank_0, rank_1, ... in it")
-        return {0: path}, Layout()
-    layout = layout or _read_layout(path)
-    beyond = [rank for rank in ranks if rank >= layout.ranks]
-    if beyond:
+def _checkpoint_path(path: Path, form: str) -> Path:
+    with reading(path):
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+    if path.is_dir() or path.suffix != ".safetensors" or (form and format_named(form).container != "safetensors"):
+        return path
+    whole = path.with_name(WEIGHTS_FILE)
+    if path.name != whole.name and (whole.exists() or not SHARD.fullmatch(path.name)):
         raise UserError(
-            f"{path}: has rank_{max(beyond)}, but {layout} has ranks 0 to {layout.ranks - 1}: check --from-layout"
+            f"{path}: a folder's weights are {whole.name}, or shards named as model-00001-of-00002.safetensors: "
+            f"move it into a folder of its own as {whole.name}"
         )
-    return dict(sorted(ranks.items())), layout
+    return path.parent  # its sizes lie beside it
 
 
-def _read_layout(path: Path) -> Layout:
-    file = path / LAYOUT_FILE
-    if not file.is_file():
-        raise UserError(f"{path}: rank folders without {LAYOUT_FILE}: give --from-layout dp=4,mp=4,shard=2")
-    tree = read_json(file)
-
-    def size(name: str) -> int:
-        value = tree.get(name, 1) if isinstance(tree, dict) else None
-        if type(value) is not int:
-            raise UserError(f"{file}: {name} is {value!r}: expected a whole number")
-        return value
-
-    return Layout(size("dp"), size("mp"), size("optimizer_shard"))
+def _check_step(place: Path, tensors: Mapping[str, TensorRef], before: Mapping[str, TensorRef]) -> None:
+    """Refuses ranks of different steps, whose slices would make no model."""
+    for name in STEPS:
+        if name in before and name in tensors and tensors[name].spec == before[name].spec:
+            here, there = tensors[name].read(), before[name].read()
+            if not np.array_equal(here, there):
+                raise UserError(
+                    f"{place}: {name} is {here.tolist()}, in the first rank's file {there.tolist()}: "
+                    "take the files that all ranks saved at one step"
+                )
 
 
 def _detect(path: Path, files: Mapping[int, Path]) -> Format:
@@ -160,9 +146,10 @@ def _detect(path: Path, files: Mapping[int, Path]) -> Format:
     if PARTITION.fullmatch(first.name):
         return FORMATS["megatron"]
     if first.is_dir():
-        if (first / CONFIG_FILE).is_file():
+        has_config, has_safetensors = (first / CONFIG_FILE).is_file(), any(first.glob("model*.safetensors*"))
+        if has_config and (has_safetensors or any(first.glob(f"{BIN_STEM}*"))):
             return FORMATS["hf"]
-        if any(first.glob("model*.safetensors*")):
+        if has_safetensors:
             return FORMATS["mindgeex"]
         if any(first.glob("*.pt")):
             return FORMATS["codegeex-torch"]

@@ -10,9 +10,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.checkpoints.containers.mindspore_file import MindSporeWriter
 from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
-from mindgeex.model_zoo.checkpoints.formats import format_named, fused
+from mindgeex.model_zoo.checkpoints.formats import format_named, fused, read_tensors
 from mindgeex.model_zoo.checkpoints.layout import Layout
+from tests.model_zoo.checkpoints.arrays import specs
 from tests.model_zoo.checkpoints.checkpoint import (
     assert_same,
     codegeex,
@@ -185,13 +187,55 @@ def test_rank_folders_that_do_not_say_how_they_fit_are_refused(tmp_path, source)
     options = ConvertOptions(from_layout=Layout(2, 2))
     refused(r"found 2 \(new.ckpt, old.ckpt\): keep the one", tmp_path / "ranks", tmp_path / "out", "mindgeex", options)
     refused("there is no folder rank_0", source, tmp_path / "out", "mindgeex", options)
+    (tmp_path / "ranks" / "layout.json").write_text('{"dp": 2, "mp": 2, "optimizer_shard": 3}')
+    refused("layout.json: layout: dp=2 is not divisible by", tmp_path / "ranks", tmp_path / "out", "mindgeex")
+    (tmp_path / "ranks" / "rank_03").mkdir()
+    refused("rank_3: is rank 3, as rank_03 is: move one", tmp_path / "ranks", tmp_path / "out", "mindgeex", options)
+
+
+def test_ranks_of_different_steps_are_refused(tmp_path, source):
+    """Their slices fit in shape, so nothing else would tell."""
+    convert(source, tmp_path / "ranks", "mindspore", ConvertOptions(layout=Layout(mp=2)))
+    for rank, step in enumerate((500, 400)):
+        path = tmp_path / "ranks" / f"rank_{rank}" / "model.ckpt"
+        tensors = {name: tensor.read() for name, tensor in read_tensors("mindspore", path).items()}
+        tensors["step_num"] = np.array(step, np.int32)
+        with MindSporeWriter(path, specs(tensors)) as writer:
+            for name, array in tensors.items():
+                writer.write(name, array)
+    match = "rank_1: step_num is 400, in the first rank's file 500: take the files"
+    refused(match, tmp_path / "ranks", tmp_path / "out", "mindgeex")
+
+
+def test_a_safetensors_file_that_would_not_be_the_one_read_is_refused(tmp_path, source):
+    """The folder's weights are not those of another file in it."""
+    for name in ("ema.safetensors", "optimizer.safetensors", "model-00001-of-00002.safetensors"):
+        shutil.copy(source / "model.safetensors", source / name)
+        refused(f"{name}: a folder's weights are model.safetensors", source / name, tmp_path / "out", "mindspore")
+    (source / "other.ckpt").write_bytes(b"x")
+    options = ConvertOptions(from_format="mindspore")
+    refused("model.safetensors: truncated", source / "model.safetensors", tmp_path / "out", "mindgeex", options)
+
+
+def test_config_json_beside_a_pt_file_does_not_make_it_hugging_face(tmp_path, source):
+    convert(source, tmp_path / "in", "codegeex-torch")
+    (tmp_path / "in" / "config.json").write_text('{"hidden_size": 16}')
+    assert convert(tmp_path / "in", tmp_path / "out", "mindgeex").from_format == "codegeex-torch"
 
 
 def test_a_missing_megatron_partition_is_named(tmp_path, source):
     convert(source, tmp_path / "parts", "megatron", ConvertOptions(layout=Layout(mp=4)))
     (tmp_path / "parts" / "mp_rank_02_model_states.pt").unlink()
     refused("partition 2 of 4 is missing", tmp_path / "parts", tmp_path / "out", "mindgeex")
+    far = tmp_path / "parts" / "mp_rank_99999999999_model_states.pt"
+    far.touch()
+    refused("partition 2 of 100000000000 is missing", tmp_path / "parts", tmp_path / "out", "mindgeex")
+    far.rename(tmp_path / "parts" / "mp_rank_3_model_states.pt")
+    refused("is rank 3, as mp_rank_03_model_states.pt is", tmp_path / "parts", tmp_path / "out", "mindgeex")
+    (tmp_path / "parts" / "mp_rank_3_model_states.pt").unlink()
     (tmp_path / "parts" / "mp_rank_03_model_states.pt").unlink()
+    eight = ConvertOptions(from_layout=Layout(mp=8))
+    refused("mp=8,shard=1: there are 2 partitions", tmp_path / "parts", tmp_path / "out", "mindgeex", eight)
     match = r"word_embeddings/weight has shape \[8, 16\], the model's is \[16, 16\] in the layout dp=1,mp=2"
     refused(match, tmp_path / "parts", tmp_path / "out", "mindgeex")
 
@@ -251,7 +295,7 @@ def test_a_killed_conversion_leaves_nothing_at_the_target_and_can_be_run_again(t
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not target.exists()
-    assert {path.name for path in tmp_path.iterdir()} <= {"source", f"{name}.partial"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"source", f"{name}.partial", f"{name}.lock.partial"}
     convert(source, target, form)
     assert target.exists()
     assert not list(tmp_path.glob("*.partial"))
