@@ -31,7 +31,14 @@ from mindgeex.model_zoo.checkpoints.report import REPORT_FILE, Cast, Report, Ten
 from mindgeex.model_zoo.checkpoints.reshard import Piece, shards, split
 from mindgeex.model_zoo.checkpoints.sidecars import copy_tokenizer, write_layout, write_sizes
 from mindgeex.model_zoo.checkpoints.source import Source, open_source
-from mindgeex.model_zoo.checkpoints.target import check_target, containers, has_rank_folders, is_file, open_files
+from mindgeex.model_zoo.checkpoints.target import (
+    check_target,
+    containers,
+    has_rank_folders,
+    is_file,
+    open_files,
+    sole_conversion,
+)
 from mindgeex.model_zoo.checkpoints.tensors import FLOATS, TensorRef, TensorSpec
 from mindgeex.model_zoo.config import ModelConfig
 
@@ -79,8 +86,8 @@ def convert(source: Path, target: Path, to_format: str, options: ConvertOptions 
         options: how.
 
     Raises:
-        UserError: the input is not whole or does not fit the model, format or layout; the target exists; the disk is
-            full. Nothing is published then.
+        UserError: the input is not whole or does not fit the model, format or layout; the target exists, or another
+            process writes it; the disk is full. Nothing is published then.
     """
     options = options or ConvertOptions()
     form = format_named(to_format)
@@ -89,17 +96,28 @@ def convert(source: Path, target: Path, to_format: str, options: ConvertOptions 
         raise UserError(f"dtype is {options.dtype!r}: mindir is exported in float32: leave --dtype out")
     check_target(source, target, form, options.layout, options.moments, options.overwrite)
     opened = open_source(source, options.from_format, options.from_layout, options.model, options.moments)
-    if form.container == "mindir":
-        from mindgeex.model_zoo.checkpoints.mindir import export_mindir
+    with sole_conversion(target, options.overwrite):
+        if form.container == "mindir":
+            return _export(opened, target, form, options.dtype)
+        return _write(opened, target, form, options)
 
-        with atomic_folder(target) as folder:
-            report = export_mindir(opened, target, folder, form)
-            notes = write_sizes(folder, opened.config, form, options.dtype) + copy_tokenizer(opened, form, folder)
-            files = sum(path.is_file() for path in folder.rglob("*")) + 1
-            report = replace(report, files=files, notes=(*report.notes, *notes))
-            write_json(folder / REPORT_FILE, report.as_tree())
-        return report
-    conversion = _Conversion(opened, form, target, options)
+
+def _export(source: Source, target: Path, form: Format, dtype: str) -> Report:
+    """The graph for MindSpore Lite, in a folder."""
+    from mindgeex.model_zoo.checkpoints.mindir import export_mindir
+
+    with atomic_folder(target) as folder:
+        report = export_mindir(source, target, folder, form)
+        notes = write_sizes(folder, source.config, form, dtype) + copy_tokenizer(source, form, folder)
+        files = sum(path.is_file() for path in folder.rglob("*")) + 1
+        report = replace(report, files=files, notes=(*report.notes, *notes))
+        write_json(folder / REPORT_FILE, report.as_tree())
+    return report
+
+
+def _write(source: Source, target: Path, form: Format, options: ConvertOptions) -> Report:
+    """A file with its report beside it, or a folder with its report in it."""
+    conversion = _Conversion(source, form, target, options)
     if conversion.is_file:
         with atomic_file(target) as partial:
             report = conversion.run(partial)

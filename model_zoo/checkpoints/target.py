@@ -4,11 +4,14 @@ Covers: one file, a folder, a folder of rank folders. Does not cover: object sto
 """
 
 import contextlib
+import fcntl
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
+from mindgeex.common.files import PARTIAL, disk_errors
 from mindgeex.model_zoo.checkpoints.formats import Format
 from mindgeex.model_zoo.checkpoints.layout import Layout
 
@@ -27,17 +30,66 @@ def check_target(source: Path, target: Path, form: Format, layout: Layout, momen
         raise UserError(f"--moments: format {form.name} does not hold them: leave it out, or choose mindspore")
     if layout.ranks > 1 and not form.ranks and not (form.name == "megatron" and layout == Layout(mp=layout.mp)):
         raise UserError(f"layout {layout}: format {form.name} has no rank files: choose mindspore or mindgeex")
-    real, input_real = target.resolve(), source.resolve()
+    real, input_real = _real(target), _real(source)
     if real == input_real or real in input_real.parents:
         raise UserError(f"{target}: would replace the input {source}: choose another path")
-    if target.exists() or target.is_symlink():
-        if not overwrite:
-            raise UserError(f"{target}: exists already: choose another path, or give --overwrite")
-        if target.is_dir() == is_file(target, form, layout):
+    for place in _prepared_in(real):
+        if place == input_real or place in input_real.parents:
+            raise UserError(f"{source}: lies where {target} is prepared, which is emptied first: rename it")
+    _refuse_taken(target, overwrite)
+    if os.path.lexists(target):
+        if any(real == part or real in part.parents for part in map(_real, input_real.rglob("*"))):
+            raise UserError(f"{target}: would replace a part of the input {source}: choose another path")
+        if target.exists() and target.is_dir() == is_file(target, form, layout):
             kind = "a folder" if target.is_dir() else "a file"
             raise UserError(f"{target}: is {kind}, and the output is not: choose another path")
     if target.suffix in SUFFIXES and not is_file(target, form, layout):
         raise UserError(f"{target}: format {form.name} makes a folder here: choose a name without {target.suffix}")
+
+
+@contextlib.contextmanager
+def sole_conversion(target: Path, overwrite: bool) -> Iterator[None]:
+    """Keeps other conversions away from a target for the block. A lock that was left behind by a kill holds nobody up.
+
+    Raises:
+        UserError: another process is writing there, or did so just now; or its folder cannot be written.
+    """
+    real = _real(target)
+    lock = real.with_name(f"{real.name}.lock{PARTIAL}")
+    with disk_errors(target):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        except OSError:  # a file system that has no locks
+            ours = True
+        if not ours:  # or it is of a conversion that ended between our opening and our locking it
+            raise UserError(f"{target}: another process is writing it: wait for it, or choose another path")
+        try:
+            _refuse_taken(target, overwrite)
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _real(path: Path) -> Path:
+    """Without symbolic links, as far as they lead somewhere."""
+    return Path(os.path.realpath(path))
+
+
+def _prepared_in(real: Path) -> list[Path]:
+    """Where a target is, or the one it replaces, while it is being written (see common/files.py)."""
+    return [_real(real.with_name(real.name + suffix)) for suffix in (PARTIAL, ".replaced" + PARTIAL)]
+
+
+def _refuse_taken(target: Path, overwrite: bool) -> None:
+    with disk_errors(target):
+        if (target.exists() or target.is_symlink()) and not overwrite:
+            raise UserError(f"{target}: exists already: choose another path, or give --overwrite")
 
 
 def is_file(target: Path, form: Format, layout: Layout) -> bool:
