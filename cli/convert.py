@@ -1,5 +1,6 @@
 """`mindgeex convert`: a checkpoint from any format and layout to any other."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def convert(
         shard_bytes=shard_bytes,
         overwrite=overwrite,
     )
-    if (source / "checkpoints").is_dir():
+    if os.path.isdir(source):  # a run, or one of its checkpoints, whose digests are compared
         from mindgeex.cli.generate import find_checkpoint
 
         source = find_checkpoint(source)

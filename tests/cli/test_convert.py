@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mindgeex.cli.main import main
+from mindgeex.common.files import sha256_file, write_json
 from tests.model_zoo.checkpoints.checkpoint import (
     assert_same,
     codegeex,
@@ -76,4 +77,21 @@ def test_a_mistake_is_one_line(tmp_path, source, capsys, words, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_a_run_is_compared_with_its_digests(tmp_path, source, capsys):
+    """Whether the run is given, or the checkpoint itself."""
+    digest = sha256_file(source / "model.safetensors")
+    write_json(source / "state.json", {"step": 5, "sha256": {"model.safetensors": digest}})
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    step = source.rename(tmp_path / "run" / "checkpoints" / "step-5")
+    for number, place in enumerate((tmp_path / "run", step)):
+        assert run(place, tmp_path / f"out{number}", "--to", "mindspore") == 0
+    with (step / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
+    capsys.readouterr()
+    assert run(step, tmp_path / "out", "--to", "mindspore") == 2
+    assert "model.safetensors: truncated or altered since it was written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
