@@ -21,7 +21,8 @@ PARTIAL = ".partial"
 """Suffix of what is still being written; anything that ends so may be deleted."""
 
 REFUSALS = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EBUSY, errno.EXDEV, errno.EFBIG,  # a mount point itself; a file larger than the file system or the limit has
 )  # fmt: skip
 """What another path would put right."""
 
@@ -137,6 +138,8 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of lists in each other
+        raise UserError(f"{path}: not JSON that can be read: {error}") from None
 
 
 def sha256_file(path: Path) -> str:

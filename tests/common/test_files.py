@@ -181,7 +181,7 @@ def test_a_path_that_cannot_be_renamed_to_is_refused(tmp_path: Path) -> None:
 
 
 def test_refusals_of_the_system_become_user_errors_and_others_stay(tmp_path: Path) -> None:
-    for code in (errno.EACCES, errno.EPERM, errno.EROFS):
+    for code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EFBIG):
         with pytest.raises(UserError, match="cannot be written"), disk_errors(tmp_path / "a"):
             raise OSError(code, os.strerror(code))
     for code in (errno.ENOSPC, errno.EDQUOT):
@@ -205,7 +205,13 @@ def test_half_a_character_in_a_name_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{\n "a": }', r"line 2, column 7: not valid JSON"), (b"", "line 1, column 1"), (b'"\xff"', "cannot be read")],
+    [
+        (b'{\n "a": }', r"line 2, column 7: not valid JSON"),
+        (b"", "line 1, column 1"),
+        (b'"\xff"', "cannot be read"),
+        (b"9" * 5000, "not JSON that can be read"),
+        (b"[" * 100_000, "not JSON that can be read"),
+    ],
 )
 def test_what_is_not_json_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
