@@ -27,6 +27,7 @@ import numpy as np
 from mindgeex.common.errors import UserError, did_you_mean
 from mindgeex.common.files import read_json
 from mindgeex.model_zoo.checkpoints.containers import mindspore_file, safetensors_file, torch_file
+from mindgeex.model_zoo.checkpoints.containers.streams import shown
 from mindgeex.model_zoo.checkpoints.layout import MEGATRON_SPLIT_DIMS, SPLIT_DIMS
 from mindgeex.model_zoo.checkpoints.names import (
     CODEGEEX_MINDSPORE,
@@ -135,8 +136,11 @@ def read_tensors(container: str, path: Path) -> dict[str, TensorRef]:
         UserError: it is missing or damaged.
     """
     if container == "torch":
-        tree = torch_file.read_torch(path)
-        return {"/".join(keys): tensor for keys, tensor in torch_file.tensors_of(tree).items()}
+        found: dict[str, TensorRef] = {}
+        for keys, tensor in torch_file.tensors_of(torch_file.read_torch(path)).items():
+            if found.setdefault(name := "/".join(keys), tensor) is not tensor:
+                raise UserError(f"{path}: has two tensors {shown(name)}, one under a key with a /: keep one of them")
+        return found
     if container == "mindspore":
         return mindspore_file.read_mindspore(path)
     if not any(path.glob("model*.safetensors*")) and any(path.glob(f"{BIN_STEM}*")):

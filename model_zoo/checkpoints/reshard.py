@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.checkpoints.containers.streams import shown
 from mindgeex.model_zoo.checkpoints.layout import Layout, slice_shape, split_dim
 from mindgeex.model_zoo.checkpoints.names import Row, parameter_name
 from mindgeex.model_zoo.checkpoints.tensors import FLOATS, TensorRef, TensorSpec
@@ -22,6 +23,8 @@ from mindgeex.model_zoo.config import ModelConfig
 
 SHOWN = 10
 """Names that an error lists; the rest is counted."""
+NAME_LENGTH = 100
+"""So much of a name is shown."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def listed(names: Sequence[str] | Mapping[str, object]) -> str:
     """The first ten names and the number of the others."""
     names = list(names)
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(shown(name, NAME_LENGTH) for name in names[:SHOWN]) + more
 
 
 def merged(rows: Sequence[Row], config: ModelConfig, ranks: Ranks) -> dict[str, TensorRef]:

@@ -104,6 +104,8 @@ def open_source(
         beside |= {name: tensor for name, tensor in tensors.items() if name not in wanted[rank] and name not in beside}
     if known.container == "torch" and any("query_key_value" in name for name in next(iter(wanted.values()))):
         known = fused(known)
+    if known.name == "mindgeex" and any(name.endswith(".scale") for name in next(iter(wanted.values()))):
+        raise UserError(f"{path}: its weights are rounded to one byte: give the checkpoint that was quantized")
     if moments and not any(name.startswith(MOMENTS) for name in next(iter(wanted.values()))):
         raise UserError(f"{path}: --moments: there are none (no tensor is named adam_m.* or adam_v.*)")
     ranks = Ranks(layout, wanted, files, known.dims)

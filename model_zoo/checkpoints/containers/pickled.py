@@ -36,6 +36,8 @@ CONSTANTS: dict[str, Callable[[], object]] = {
 LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
+KEYS = (str, int, bool, float, type(None))
+"""Types of a dictionary's keys. To hash a tuple of millions of tuples in each other would crash Python."""
 SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -53,6 +55,8 @@ def load(data: bytes, known: Iterable[Global], persistent: Callable[[object], ob
     """
     try:
         return _run(data, {known_global.name: known_global for known_global in known}, persistent)
+    except RecursionError:
+        raise ValueError("the pickle's values lie too deep in each other") from None
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the pickle contradicts itself: {type(error).__name__} {error}") from None
 
@@ -97,10 +101,10 @@ def _run(data: bytes, known: Mapping[str, Global], persistent: Callable[[object]
                 _typed(stack[-1], list).extend(items)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                _typed(stack[-1], dict)[key] = value
+                _typed(stack[-1], dict).update(pairs(((key, value),)))
             case "SETITEMS":
                 items = since_mark()
-                _typed(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
+                _typed(stack[-1], dict).update(pairs(zip(items[::2], items[1::2], strict=True)))
             case "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -136,6 +140,21 @@ def _find(known: Mapping[str, Global], module: str, name: str) -> Global:
     if full not in known:
         raise ForeignGlobal(full)
     return known[full]
+
+
+def pairs(items: Iterable[Any]) -> dict[Any, Any]:
+    """Keys and values as a dictionary.
+
+    Raises:
+        ValueError: a key is of no type that KEYS has.
+        TypeError: not keys and values.
+    """
+    found: dict[Any, Any] = {}
+    for key, value in items:
+        if type(key) not in KEYS:
+            raise ValueError(f"a dictionary has a key of type {type(key).__name__}")
+        found[key] = value
+    return found
 
 
 def _typed(value: Any, kind: type) -> Any:

@@ -165,8 +165,6 @@ class _Reader:
             raise ValueError(f"more than {MAX_DEPTH} levels, or than {MAX_NODES} values")
         match value:
             case dict():
-                if odd := [key for key in value if type(key) not in (str, int, bool, float, type(None))]:
-                    raise ValueError(f"a dictionary has a key of type {type(odd[0]).__name__}")
                 return {key: self._plain(item, depth + 1) for key, item in value.items()}
             case list():
                 return [self._plain(item, depth + 1) for item in value]
@@ -195,10 +193,10 @@ class _Reader:
         raise ValueError("a persistent id that is no storage")
 
     @staticmethod
-    def _ordered_dict(pairs: object = ()) -> dict[Any, Any]:
-        if not isinstance(pairs, (list, tuple)):
+    def _ordered_dict(items: object = ()) -> dict[Any, Any]:
+        if not isinstance(items, (list, tuple)):
             raise ValueError("an OrderedDict of something that is no list")
-        return dict(pairs)
+        return pickled.pairs(items)
 
     @staticmethod
     def _size(sizes: object = ()) -> tuple[Any, ...]:

@@ -11,9 +11,11 @@ from safetensors.numpy import save_file
 
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.checkpoints.containers.mindspore_file import MindSporeWriter
+from mindgeex.model_zoo.checkpoints.containers.torch_file import TorchWriter
 from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
 from mindgeex.model_zoo.checkpoints.formats import format_named, fused, read_tensors
 from mindgeex.model_zoo.checkpoints.layout import Layout
+from mindgeex.model_zoo.checkpoints.tensors import TensorSpec
 from tests.model_zoo.checkpoints.arrays import specs
 from tests.model_zoo.checkpoints.checkpoint import (
     assert_same,
@@ -51,12 +53,14 @@ def test_missing_and_surplus_tensors_are_listed(tmp_path):
         for name in [name for name in tensors if name.startswith("blocks.0.")]:
             del tensors[name]
         tensors["extra.weight"] = np.zeros(3, np.float32)
+        tensors["a\nb\x1b[2J" + "c" * 200] = np.zeros(3, np.float32)
 
     source = changed(tmp_path, change)
     message = refused("16 tensors missing: ", source, tmp_path / "out", "mindspore")
     assert "blocks.0.attention.key.bias" in message
     assert ", and 6 more" in message
-    assert "1 tensors surplus: extra.weight" in message
+    assert "2 tensors surplus: a\\nb\\x1b[2Jccc" in message
+    assert "ccc..., extra.weight" in message
 
 
 def test_a_wrong_shape_is_told_with_both(tmp_path):
@@ -253,6 +257,22 @@ def test_a_hugging_face_folder_of_another_kind_is_refused(tmp_path):
     config = tmp_path / "hf" / "config.json"
     config.write_text(config.read_text().replace('"gpt_neox"', '"llama"'))
     refused("model_type is 'llama'", tmp_path / "hf", tmp_path / "out", "mindgeex")
+
+
+def test_weights_of_one_byte_are_told_as_such(tmp_path, source):
+    tensors = random_tensors(codegeex())
+    tensors["blocks.0.attention.key.scale"] = np.ones(16, np.float32)
+    source = write_ours(tmp_path / "int8", codegeex(), tensors)
+    refused("its weights are rounded to one byte: give the checkpoint", source, tmp_path / "out", "mindspore")
+
+
+def test_a_key_with_a_slash_hides_no_tensor(tmp_path):
+    """Nested keys and one that looks like their path."""
+    spec = TensorSpec((2,), np.dtype(np.float32))
+    with TorchWriter(tmp_path / "a.pt", {"module": {"x": spec}, "module/x": spec}) as writer:
+        writer.write("module.x", np.zeros(2, np.float32))
+        writer.write("module/x", np.ones(2, np.float32))
+    refused("has two tensors module/x, one under a key with a /", tmp_path / "a.pt", tmp_path / "out", "mindgeex")
 
 
 def test_buffers_of_old_hugging_face_files_are_passed_over(tmp_path):

@@ -244,6 +244,13 @@ CONTRADICTIONS = {
     "a mark that never was": (b"}u.", "contradicts itself"),
     "keys without values": (b"}(X\x01\0\0\0au.", "truncated or damaged"),
     "a list as a key": (b"}]Ns.", "list"),
+    "a tuple in a million as a key": (b"})" + b"\x85" * 1_000_000 + b"Ns.", "a key of type tuple"),
+    "such a key among others": (b"}()" + b"\x85" * 1_000_000 + b"Nu.", "a key of type tuple"),
+    "such a key of an OrderedDict": (
+        b"ccollections\nOrderedDict\n])" + b"\x85" * 1_000_000 + b"N\x86a\x85R.",
+        "a key of type tuple",
+    ),
+    "a tuple in a million, called": (b")" + b"\x85" * 1_000_000 + b")R.", "lie too deep in each other"),
     "an unknown memo": (b"h\x07.", "contradicts itself"),
     "items of a number": (b"K\x01NNs.", "int stands where dict should"),
     "a called number": (b"K\x01)R.", "1 is called"),
