@@ -1,9 +1,9 @@
 """From any format and layout to any other in one pass, tensor by tensor, checked before it is published.
 
 A row of the target's table is read (each part once), cast, packed, cut and written to every rank that holds a piece;
-then the next. Memory: at most three times the largest tensor, and what the names, shapes and types take. What was
-written is read back and compared by SHA-256, and only then moved to its place; a killed conversion leaves a *.partial
-at most.
+then the next. Memory: at most three times the largest tensor, and what the names, shapes and types take: about 1 KB a
+tensor and rank. What was written is read back and compared by SHA-256, and only then moved to its place; a killed
+conversion leaves two *.partial at most, the output's and its lock.
 
 Covers: weights, and Adam's moments between the formats that have them. Does not cover: conversion between families.
 """
@@ -155,6 +155,12 @@ class _Conversion:
         self._verify(paths)
         dtypes = [self._dtype(row) for row in self.rows]
         notes = [*self.source.notes]
+        heads, mp = self.config.num_heads, self.layout.mp
+        if heads % mp:
+            notes.append(
+                f"num_heads={heads} is not divisible by mp={mp}: networks that split attention by heads, as CodeGeeX's "
+                "do, cannot load these files"
+            )
         if self.is_file:
             notes.append("one file does not say the model's sizes: give --model when it is read")
         else:

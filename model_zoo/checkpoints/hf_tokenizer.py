@@ -7,11 +7,11 @@ tokenizer.json and tokenizer.model, which are carried along as they are.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import read_json
+from mindgeex.model_zoo.checkpoints.containers.streams import reading
 
 FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -25,7 +25,7 @@ def copy_files(source: Path, target: Path, from_hugging_face: bool, to_hugging_f
     """Copies what there is of a tokenizer into an existing folder; returns whether there was anything.
 
     Raises:
-        UserError: added_tokens.json is no mapping of tokens to ids.
+        UserError: a file cannot be read, or added_tokens.json is no mapping of tokens to ids.
     """
     found = [name for name in FILES if (source / name).is_file()]
     if found:
@@ -34,7 +34,9 @@ def copy_files(source: Path, target: Path, from_hugging_face: bool, to_hugging_f
         if name == ADDED and from_hugging_face != to_hugging_face:
             _rename_runs(source / name, target / name, to_hugging_face)
         else:
-            shutil.copyfile(source / name, target / name)
+            with reading(source / name):
+                data = (source / name).read_bytes()
+            (target / name).write_bytes(data)
     return bool(found)
 
 

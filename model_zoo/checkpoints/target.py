@@ -38,6 +38,8 @@ def check_target(source: Path, target: Path, form: Format, layout: Layout, momen
             raise UserError(f"{source}: lies where {target} is prepared, which is emptied first: rename it")
     _refuse_taken(target, overwrite)
     if os.path.lexists(target):
+        if os.path.ismount(real):
+            raise UserError(f"{target}: is a mount point, which cannot be replaced: name a folder in it")
         if any(real == part or real in part.parents for part in map(_real, input_real.rglob("*"))):
             raise UserError(f"{target}: would replace a part of the input {source}: choose another path")
         if target.exists() and target.is_dir() == is_file(target, form, layout):

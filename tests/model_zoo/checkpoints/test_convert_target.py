@@ -1,6 +1,8 @@
 """Where a conversion may write: never over its input, never together with another, and odd paths in one line."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,37 @@ def test_what_another_published_meanwhile_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match="exists already"), sole_conversion(tmp_path / "out", overwrite=False):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_mount_point_is_refused_before_anything_is_written(source):
+    with pytest.raises(UserError, match="/proc: is a mount point, which cannot be replaced: name a folder in it"):
+        convert(source, Path("/proc"), "mindspore", OVERWRITE)
+
+
+def test_more_ranks_than_heads_are_noted(tmp_path, source):
+    """They merge again, but attention does not run on half a head."""
+    noted = [
+        any("num_heads=4 is not divisible by mp=8" in note for note in report.notes)
+        for mp in (4, 8)
+        for report in [convert(source, tmp_path / str(mp), "megatron", ConvertOptions(layout=Layout(mp=mp)))]
+    ]
+    assert noted == [False, True]
+
+
+def test_a_tokenizer_that_cannot_be_read_is_named_and_not_the_target(tmp_path, source, monkeypatch):
+    (source / "tokenizer").mkdir()
+    (source / "tokenizer" / "vocab.json").write_text("{}")
+    read = Path.read_bytes
+
+    def closed(path):
+        if path.name == "vocab.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(UserError, match=r"tokenizer/vocab.json: cannot be read \(Permission denied\)"):
+        convert(source, tmp_path / "out", "mindspore")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_odd_paths_are_refused_in_one_line(tmp_path, source, capsys):
