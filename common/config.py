@@ -29,7 +29,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UserError(f"{path}{line}: not valid YAML: {what}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of lists in each other
+        raise UserError(f"{path}: not YAML that can be read: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected a mapping of keys to values at the top, found {type(tree).__name__}")
     return tree

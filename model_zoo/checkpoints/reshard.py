@@ -105,7 +105,7 @@ def problems(rows: Sequence[Row], config: ModelConfig, ranks: Ranks) -> list[str
         try:
             whole = stored_slice_shape(row, config, ranks.layout.mp, ranks.split_dims)
         except UserError as error:
-            return [str(error)]
+            return [f"{next(iter(ranks.paths.values()))}: {error}"]
         allowed = {whole, _cut(whole, ranks.layout.optimizer_shard)}
         first = next(iter(ranks.tensors.values()))[row.stored].spec
         for rank, tensors in ranks.tensors.items():

@@ -113,6 +113,9 @@ def test_a_missing_key_is_named() -> None:
     ("content", "message"),
     [
         (b"name: tiny\noptimizer: {lr: 1\n", r"recipe\.yaml, line 3: not valid YAML"),
+        (b"name: \x01\n", r"not valid YAML: unacceptable character #x0001: special characters are not allowed in "),
+        pytest.param(b"a: " + b"9" * 5000, "not YAML that can be read", id="digits"),
+        pytest.param(b"[" * 20_000, "not YAML that can be read", id="lists"),
         (b"name: a: b\n", r"recipe\.yaml, line 1: not valid YAML: mapping values are not allowed here"),
         (b"- a\n- b\n", r"recipe\.yaml: expected a mapping of keys to values at the top, found list"),
         (b"", r"recipe\.yaml: expected a mapping of keys to values at the top, found NoneType"),

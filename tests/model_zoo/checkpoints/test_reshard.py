@@ -364,3 +364,10 @@ def test_every_stored_tensor_is_read_once(tmp_path, source, monkeypatch, form, o
     convert(tmp_path / "in", tmp_path / "out", "mindspore", ConvertOptions(layout=Layout(2, 8)))
     assert len(reads) >= 2 * 30
     assert set(reads.values()) == {1}
+
+
+def test_a_layout_that_does_not_divide_the_input_is_told_with_its_place(tmp_path, source):
+    convert(source, tmp_path / "in", "mindspore", ConvertOptions(layout=Layout(mp=2)))
+    options = ConvertOptions(from_layout=Layout(mp=3))
+    with pytest.raises(UserError, match=r"in/rank_0: word_embedding.weight .*: dim 0 cannot be split over mp=3"):
+        convert(tmp_path / "in", tmp_path / "out", "mindgeex", options)
