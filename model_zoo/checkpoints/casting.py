@@ -4,10 +4,9 @@ Rounds to the nearest value, ties to even, as PyTorch and MindSpore do. Covers: 
 direction. Does not cover: scaling that would keep values in range.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from mindgeex.model_zoo.checkpoints.tensors import BFLOAT16, FLOATS
@@ -21,24 +20,12 @@ EXACT = {(np.dtype(np.float16), np.dtype(np.float32)), (BFLOAT16, np.dtype(np.fl
 
 @dataclass(frozen=True)
 class CastTally:
-    """Counts of values by what a cast did to them. Two of them add up."""
+    """Counts of values of which a cast left nothing."""
 
-    values: int = 0
-    """All of them."""
     overflowed: int = 0
     """Finite before, infinite now."""
     flushed: int = 0
     """Not zero before, zero now."""
-    subnormal: int = 0
-    """So small in the new type that they kept fewer digits than others. Counted only where a cast can round."""
-
-    @property
-    def lost(self) -> int:
-        """Values of which nothing is left."""
-        return self.overflowed + self.flushed
-
-    def __add__(self, other: "CastTally") -> "CastTally":
-        return CastTally(*(getattr(self, entry.name) + getattr(other, entry.name) for entry in fields(self)))
 
 
 def cast(array: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, CastTally]:
@@ -50,13 +37,12 @@ def cast(array: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, CastTally
     if array.dtype not in FLOATS.values() or dtype not in FLOATS.values():
         raise ValueError(f"cannot cast {array.dtype} to {dtype}: only {', '.join(FLOATS)}")
     if array.dtype == dtype:
-        return array, CastTally(array.size)
+        return array, CastTally()
     if (array.dtype, dtype) in EXACT:
-        return array.astype(dtype, order="C"), CastTally(array.size)
+        return array.astype(dtype, order="C"), CastTally()
     result = np.empty(array.shape, dtype)
     before, after = array.reshape(-1), result.reshape(-1)
-    smallest = np.float32(ml_dtypes.finfo(dtype).smallest_normal)
-    overflowed = flushed = subnormal = 0
+    overflowed = flushed = 0
     for begin in range(0, array.size, CHUNK):
         chunk = slice(begin, begin + CHUNK)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -65,5 +51,4 @@ def cast(array: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, CastTally
         new = np.abs(after[chunk].astype(np.float32))
         overflowed += int(np.count_nonzero(np.isinf(new) & np.isfinite(old)))
         flushed += int(np.count_nonzero((new == 0) & (old != 0)))
-        subnormal += int(np.count_nonzero((new < smallest) & (new != 0)))
-    return result, CastTally(array.size, overflowed, flushed, subnormal)
+    return result, CastTally(overflowed, flushed)

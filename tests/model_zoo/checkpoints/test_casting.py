@@ -32,21 +32,21 @@ def test_values_of_float16_at_its_limits():
     assert result.dtype == FLOAT16
     expected = [1, 65504, np.inf, -np.inf, np.inf, np.nan, 0, 2.0**-24, 0, -0.0, 2.0**-14]
     assert np.array_equal(result.astype(float), expected, equal_nan=True)
-    assert tally == CastTally(values=11, overflowed=2, flushed=2, subnormal=1) and tally.lost == 4
+    assert tally == CastTally(overflowed=2, flushed=2)
 
 
 def test_values_of_bfloat16_at_its_limits():
     values = np.array([3.4028235e38, 1e-45, 1e-39, 1.00390625, 1.01171875, 70000], np.float32)
     result, tally = cast(values, BFLOAT16)
     assert result[[0, 1, 3, 4]].astype(float).tolist() == [np.inf, 0, 1.0, 1.015625]  # ties go to even
-    assert tally == CastTally(values=6, overflowed=1, flushed=1, subnormal=1)
+    assert tally == CastTally(overflowed=1, flushed=1)
 
 
 def test_between_the_two_types_of_16_bits():
     result, tally = cast(np.array([70144, 1e-20, 1.5], BFLOAT16), FLOAT16)
-    assert result.tolist() == [np.inf, 0, 1.5] and tally == CastTally(3, overflowed=1, flushed=1)
+    assert result.tolist() == [np.inf, 0, 1.5] and tally == CastTally(overflowed=1, flushed=1)
     result, tally = cast(np.array([65504, 2.0**-24, 1.5], np.float16), BFLOAT16)
-    assert result.astype(float).tolist() == [65536, 2.0**-24, 1.5] and tally == CastTally(3)
+    assert result.astype(float).tolist() == [65536, 2.0**-24, 1.5] and tally == CastTally()
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(FLOATS, FLOATS)))
@@ -63,7 +63,6 @@ def test_every_cast_is_pytorchs_bit_for_bit(before, after):
     assert np.array_equal(~known, theirs.isnan().numpy())
     assert np.array_equal(ours.view(numpy_bits)[known], theirs.view(torch_bits).numpy()[known])
     old, new = torch.from_numpy(array.astype(np.float32)), theirs.to(torch.float32)
-    assert tally.values == array.size
     assert tally.overflowed == int((new.isinf() & old.isfinite()).sum())
     assert tally.flushed == int(((new == 0) & (old != 0)).sum())
 
@@ -73,9 +72,9 @@ def test_what_is_widened_comes_back_bit_for_bit(dtype):
     patterns = np.arange(1 << 16, dtype=np.uint16).view(dtype)
     patterns = patterns[~np.isnan(patterns.astype(np.float32))]
     wide, tally = cast(patterns, FLOAT32)
-    assert tally.lost == 0
+    assert tally == CastTally()
     again, tally = cast(wide, dtype)
-    assert np.array_equal(again.view(np.uint16), patterns.view(np.uint16)) and tally.lost == 0
+    assert np.array_equal(again.view(np.uint16), patterns.view(np.uint16)) and tally == CastTally()
 
 
 def test_tallies_do_not_depend_on_chunks(monkeypatch):
@@ -84,18 +83,13 @@ def test_tallies_do_not_depend_on_chunks(monkeypatch):
     monkeypatch.setattr(casting, "CHUNK", 1000)
     parts, again = cast(values, FLOAT16)
     assert again == tally and np.array_equal(parts.view(np.int16), whole.view(np.int16))
-    assert tally.overflowed > 1000 and tally.flushed > 1000 and tally.subnormal > 1000
-
-
-def test_tallies_add_up():
-    assert CastTally(1, 2, 3, 4) + CastTally(10, 20, 30, 40) == CastTally(11, 22, 33, 44)
-    assert sum([CastTally(1), CastTally(2)], CastTally()) == CastTally(3)
+    assert tally.overflowed > 1000 and tally.flushed > 1000
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 0), (3, 5)])
 def test_shapes_stay(shape):
-    result, tally = cast(np.ones(shape, np.float32), FLOAT16)
-    assert result.shape == shape and tally.values == result.size and result.flags.c_contiguous
+    result, _ = cast(np.ones(shape, np.float32), FLOAT16)
+    assert result.shape == shape and result.flags.c_contiguous
 
 
 def test_the_same_type_is_the_same_array():
