@@ -5,7 +5,8 @@ its cache is real. Covers: batches of any size, reordering and copying rows. Doe
 """
 
 # Shapes: B batch, P window, T queries (P, or 1 after the prompt), K keys (P), A heads, D head width, V vocabulary
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import mindspore as ms
 import numpy as np
@@ -47,11 +48,24 @@ class CachedModel(nn.Cell):
         super().__init__()
         self.model = model
         self.window = model.config.seq_length
-        self.caches = []
-        for name, cell in model.cells_and_names():
-            if isinstance(cell, Attention):
-                cell.memory = Cache(model.config, batch_size, f"cache.{name}")
-                self.caches.append(cell.memory)
+        self.attentions = [cell for _, cell in model.cells_and_names() if isinstance(cell, Attention)]
+        self.caches = [Cache(model.config, batch_size, f"cache.{index}") for index in range(len(self.attentions))]
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model remembers here, and afterwards as before: a graph is compiled with what is in place."""
+        before = [attention.memory for attention in self.attentions]
+        self._place(self.caches)
+        try:
+            yield
+        finally:
+            self._place(before)
+
+    def _place(self, memories: Sequence[nn.Cell]) -> None:
+        for index, (attention, memory) in enumerate(zip(self.attentions, memories, strict=True)):
+            attention.memory = memory
+            for name, parameter in memory.parameters_and_names():  # which a new place renamed, all alike
+                parameter.name = f"cache.{index}.{name}"
 
     def construct(self, ids_BT: Tensor, positions_BT: Tensor, last_B: Tensor) -> Tensor:
         """Ids, where they stand, and which of the T queries is wanted of each row -> logits [B, V].
@@ -67,7 +81,10 @@ class CachedModel(nn.Cell):
 
 
 class GraphDecoder:
-    """One model and what it remembers of a batch of rows; graphs are compiled once per batch size."""
+    """One model and what it remembers of a batch of rows.
+
+    Two graphs are compiled: one reads a single prompt of any length, one steps a number of rows (one a number).
+    """
 
     def __init__(self, model: Model):
         ms.set_context(mode=ms.GRAPH_MODE)
@@ -75,40 +92,55 @@ class GraphDecoder:
         self.window = model.config.seq_length
         self.lengths = np.zeros(0, np.int32)
         """[B]: tokens in each row's cache."""
-        self._cached: CachedModel | None = None
-        self._batch_size = 0
+        self._reader = CachedModel(model, 1).set_train(False)
+        self._cached = self._reader
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> np.ndarray:
-        """Starts a new batch, a row a prompt (1 to `window` ids) -> logits [B, V] of each prompt's last token."""
-        ids_BP = np.zeros((len(prompts), self.window), np.int32)
-        for row, prompt in enumerate(prompts):
-            ids_BP[row, : len(prompt)] = prompt
-        positions_BP = np.broadcast_to(np.arange(self.window, dtype=np.int32), ids_BP.shape)
+        """Starts a new batch, a row a prompt (1 to `window` ids) -> logits [B, V] of each prompt's last token.
+
+        One by one: the scores of a window's attention take a gigabyte or more a row, all layers together.
+        """
         self.lengths = np.array([len(prompt) for prompt in prompts], np.int32)
-        return self._run(ids_BP, positions_BP, self.lengths - 1)
+        positions_1P = np.arange(self.window, dtype=np.int32)[None]
+        logits, kept = [], []
+        for prompt in prompts:
+            ids_1P = np.zeros((1, self.window), np.int32)
+            ids_1P[0, : len(prompt)] = prompt
+            logits.append(self._run(self._reader, ids_1P, positions_1P, np.array([len(prompt) - 1])))
+            if len(prompts) > 1:
+                kept.append([(c.keys.asnumpy().copy(), c.values.asnumpy().copy()) for c in self._reader.caches])
+        self._cached = self._for_rows(len(prompts))
+        if kept:
+            joined = [tuple(map(np.concatenate, zip(*layer, strict=True))) for layer in zip(*kept, strict=True)]
+            self._fill(joined)
+        return np.concatenate(logits)
 
     def step(self, ids_B: np.ndarray) -> np.ndarray:
         """Appends a token to every row -> logits [B, V]; those of a row whose window was full mean nothing."""
         at_B = np.minimum(self.lengths, self.window - 1)
         self.lengths = at_B + 1
-        return self._run(ids_B[:, None], at_B[:, None], np.zeros_like(at_B))
+        return self._run(self._cached, ids_B[:, None], at_B[:, None], np.zeros_like(at_B))
 
     def reorder(self, rows: Sequence[int]) -> None:
         """Row i becomes a copy of what row rows[i] was; there may be more or fewer rows than before."""
-        old = self._for_rows(len(self.lengths))
-        kept = [(cache.keys.asnumpy()[list(rows)], cache.values.asnumpy()[list(rows)]) for cache in old.caches]
+        kept = [(cache.keys.asnumpy()[list(rows)], cache.values.asnumpy()[list(rows)]) for cache in self._cached.caches]
         self.lengths = self.lengths[list(rows)]
-        for cache, (keys_BAKD, values_BAKD) in zip(self._for_rows(len(rows)).caches, kept, strict=True):
+        self._cached = self._for_rows(len(rows))
+        self._fill(kept)
+
+    def _for_rows(self, batch_size: int) -> CachedModel:
+        if batch_size == 1:
+            return self._reader
+        if self._cached.caches[0].keys.shape[0] == batch_size:
+            return self._cached
+        return CachedModel(self.model, batch_size).set_train(False)
+
+    def _fill(self, caches: Sequence[tuple[np.ndarray, ...]]) -> None:
+        for cache, (keys_BAKD, values_BAKD) in zip(self._cached.caches, caches, strict=True):
             cache.keys.set_data(ms.Tensor(keys_BAKD))
             cache.values.set_data(ms.Tensor(values_BAKD))
 
-    def _for_rows(self, batch_size: int) -> CachedModel:
-        if self._cached is None or self._batch_size != batch_size:
-            self._batch_size = batch_size
-            self._cached = CachedModel(self.model, batch_size).set_train(False)
-        return self._cached
-
-    def _run(self, ids_BT: np.ndarray, positions_BT: np.ndarray, last_B: np.ndarray) -> np.ndarray:
-        cached = self._for_rows(len(ids_BT))
+    def _run(self, cached: CachedModel, ids_BT: np.ndarray, positions_BT: np.ndarray, last_B: np.ndarray) -> np.ndarray:
         arguments = (ms.Tensor(np.ascontiguousarray(array), ms.int32) for array in (ids_BT, positions_BT, last_B))
-        return cached(*arguments).asnumpy()
+        with cached.in_place():
+            return cached(*arguments).asnumpy()

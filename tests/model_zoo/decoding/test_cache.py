@@ -119,6 +119,14 @@ def test_the_graphs_rows_are_reordered_too(one_model):
     close(decoder.step(np.array([3, 4], np.int32)), whole(one_model, [[*rows[1], 3], [*rows[0], 4]]))
 
 
+def test_batches_of_other_sizes_in_turns_keep_their_caches_apart(decoder, model):
+    for count in (2, 1, 2, 3):
+        rows = some_ids(*range(9, 9 + count), seed=count)
+        close(decoder.prefill(rows), whole(model, rows))
+        rows = [[*row, 5] for row in rows]
+        close(decoder.step(np.full(count, 5, np.int32)), whole(model, rows))
+
+
 @needs_compiler
 def test_a_new_batch_does_not_see_the_last_one(native_decoder, one_model):
     native_decoder.prefill(some_ids(90, 90, seed=5))
