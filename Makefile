@@ -28,6 +28,7 @@ check: setup
 
 bench: setup
 	$(PYTHON) -m tests.benchmarks.tokenizer
+	$(PYTHON) -m tests.benchmarks.sampling
 	$(PYTHON) -m tests.benchmarks.decoding
 
 clean:
