@@ -16,9 +16,11 @@ def doctor() -> int:
     from rich.table import Table
 
     from mindgeex.common.doctor import Tool, examine
+    from mindgeex.common.errors import UserError
     from mindgeex.eval.languages import LANGUAGES
     from mindgeex.eval.languages.language import Language
     from mindgeex.eval.sandbox import Sandbox
+    from mindgeex.model_zoo.decoding.kernels.build import CannotCompile, find_compiler
 
     console = Console()
     if not console.is_terminal:
@@ -27,7 +29,14 @@ def doctor() -> int:
     def version_of(language: Language) -> Callable[[], str]:
         return lambda: language.toolchain().version
 
-    tools = [Tool("evaluate", "bubblewrap", lambda: Sandbox().description, required=True)]
+    def compiler_version() -> str:
+        try:
+            return find_compiler()[1].splitlines()[0]
+        except CannotCompile:
+            raise UserError("not found, so decoding is several times slower: apt-get install g++") from None
+
+    tools = [Tool("decode fast on a CPU", "g++", compiler_version)]
+    tools.append(Tool("evaluate", "bubblewrap", lambda: Sandbox().description, required=True))
     for language in LANGUAGES.values():
         what = ", ".join(command for command, _ in language.tools) or "this Python"
         tools.append(Tool(f"evaluate {language.title}", what, version_of(language), required=language.key == "python"))

@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 os.environ.setdefault("GLOG_v", "3")
 
+import importlib.util
 import statistics
 import sys
 import tempfile
@@ -40,6 +41,8 @@ BANDWIDTH_BYTES = 2**29
 
 def main() -> None:
     """Prints rates, ratios, the share of the bandwidth, and where the rest of a step's time goes."""
+    if importlib.util.find_spec("torch") is None:
+        raise SystemExit("decoding has nothing to be compared with: make bench EXTRAS=interop")
     print(f"{THREADS} threads, {ROUNDS} rounds, {PROMPT} tokens of prompt and {NEW} new ones, greedy\n")
     for size in sys.argv[1:] or ("10m", "100m"):
         with tempfile.TemporaryDirectory() as scratch:

@@ -37,3 +37,4 @@ def test_without_any_command_each_ability_is_missing_with_its_package(tmp_path: 
     assert ran.returncode == 1 and "The main job cannot run here; first fix: bubblewrap" in ran.stdout
     for package in ("bubblewrap", "g++", "golang-go", "default-jdk-headless", "nodejs", "rustc"):
         assert f"apt-get install {package} " in ran.stdout
+    assert "decoding is several times slower" in ran.stdout

@@ -31,10 +31,7 @@ def library_file(folder: Path | None = None) -> Path:
     Raises:
         CannotCompile: no g++ here, it fails, or there is nowhere to write.
     """
-    compiler = shutil.which("g++")
-    if compiler is None:
-        raise CannotCompile("there is no g++ here (Debian, Ubuntu: apt install g++)")
-    version = _output([compiler, "--version"])
+    compiler, version = find_compiler()
     try:
         folder = folder or Path.home() / ".cache" / "mindgeex"
         path = folder / f"decoding-{_fingerprint(version)}.so"
@@ -48,6 +45,18 @@ def library_file(folder: Path | None = None) -> Path:
     except (OSError, RuntimeError) as error:
         raise CannotCompile(f"the library cannot be written: {error}") from None
     return path
+
+
+def find_compiler() -> tuple[str, str]:
+    """Path and version of g++.
+
+    Raises:
+        CannotCompile: there is none, or it does not run.
+    """
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise CannotCompile("there is no g++ here (Debian, Ubuntu: apt install g++)")
+    return compiler, _output([compiler, "--version"])
 
 
 def _fingerprint(version: str) -> str:
