@@ -169,7 +169,7 @@ def test_a_row_that_cannot_be_written_leaves_the_others_whole(tmp_path):
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))  # as on a full disk: the first bytes still fit
         try:
-            with pytest.raises(OSError):
+            with pytest.raises(UserError, match=r"rows.jsonl: cannot be written \(File too large\)"):
                 rows.append({"a": 2, "much": "x" * 100})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mindgeex.common.errors import UserError
 from mindgeex.train.callbacks.base import StepRecord
 from mindgeex.train.callbacks.metrics import METRICS_FILE, Metrics
 from mindgeex.train.callbacks.tensorboard import TensorBoard
@@ -14,7 +15,7 @@ def test_metrics_that_cannot_be_written_fail_once_and_not_again_when_they_end(tm
     metrics = Metrics(tmp_path, log_steps=1)
     metrics.begin(StepRecord(0))
     with files_of_at_most(110):
-        with pytest.raises(OSError):
+        with pytest.raises(UserError, match=r"metrics.jsonl: cannot be written \(File too large\)"):
             for step in range(1, 100):
                 metrics.after_step(StepRecord(step, {"loss": 1.0}))
         metrics.end()
@@ -25,7 +26,7 @@ def test_metrics_that_cannot_be_written_fail_once_and_not_again_when_they_end(tm
 def test_events_that_cannot_be_written_stop_the_run_and_do_not_hang_it(tmp_path):
     board = TensorBoard(tmp_path)
     board.begin(StepRecord(0))
-    with files_of_at_most(20_000), pytest.raises(OSError):
+    with files_of_at_most(20_000), pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
         for step in range(1, 10_000):
             board.after_step(StepRecord(step, {"loss": 1.0}))
     board.end()

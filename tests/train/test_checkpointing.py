@@ -1,7 +1,6 @@
 """Which checkpoints stay, and which one a run goes on from."""
 
 import dataclasses
-import errno
 
 import mindspore as ms
 import numpy as np
@@ -77,7 +76,9 @@ def test_a_run_does_not_go_on_with_another_model_whose_tensors_fit(tmp_path, sta
 
 def test_a_tokenizer_that_does_not_fit_on_the_disk_is_told_as_such_and_leaves_nothing(tmp_path, state):
     (state.tokenizer_folder / "vocab.json").write_text(" " * 100_000)
-    with files_of_at_most(50_000), pytest.raises(OSError) as raised:
+    with (
+        files_of_at_most(50_000),
+        pytest.raises(UserError, match=r"step-00000000: cannot be written \(File too large\)"),
+    ):
         save(tmp_path / "run", state, keep=1)
-    assert raised.value.errno == errno.EFBIG
     assert names(tmp_path / "run") == []
