@@ -38,6 +38,12 @@ class Document:
     stars: int | None = None
     """Stars of the repository, where the source knows them."""
 
+    syntax: float | None = None
+    """Syntax score, 0 to 1, where the language has a grammar (analysis.py)."""
+
+    cleanliness: float | None = None
+    """Cleanliness score, 0 to 1, where the language has a grammar (analysis.py)."""
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -48,6 +54,8 @@ class Drop:
 
     repo: str
     path: str
+    detail: str = ""
+    """What the reason alone does not say, in a few words: the value that was too large, the document it is a copy of."""
 
 
 class DocumentShards:
