@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +63,32 @@ def build_config(cls: type[T], tree: dict[str, Any], where: str) -> T:
         raise UserError(f"{where}: {error}") from None
 
 
+def recipe_names(folder: Path) -> list[str]:
+    """The recipes that ship in a folder, by name."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_recipe(cls: type[T], folder: Path, name: str, overrides: Sequence[str] = ()) -> T:
+    """A configuration from a shipped recipe's name or a YAML file's path, with overrides applied.
+
+    Args:
+        cls: a frozen dataclass.
+        folder: where the shipped recipes are.
+        name: a recipe's name, or a path that ends in .yaml or .yml.
+        overrides: `key.inner=value` each, the value as in YAML.
+
+    Raises:
+        UserError: no such recipe, an override of another form, or what `build_config` refuses.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if path.parent == folder and not path.is_file():
+        raise UserError(f"no recipe named {name!r}{did_you_mean(name, recipe_names(folder))}")
+    tree = read_yaml(path)
+    for override in overrides:
+        _override(tree, override)
+    return build_config(cls, tree, f"{path}" + (f" with {' '.join(overrides)}" if overrides else ""))
+
+
 def as_tree(config: Any) -> dict[str, Any]:
     """The resolved configuration as plain YAML types, for printing and for saving beside a run."""
 
@@ -73,6 +100,23 @@ def as_tree(config: Any) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return plain(dataclasses.asdict(config))
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"override {override!r} is not of the form key=value, such as schedule.peak=1e-3")
+    *outer, last = key.split(".")
+    for name in outer:
+        inner = tree.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"override {override!r}: '{name}' holds a value, not keys")
+        tree = inner
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise UserError(f"override {override!r}: the value is not valid YAML: {problem}") from None
 
 
 def _as_float(value: Any) -> Any:

@@ -6,12 +6,9 @@ RunConfig = model + compute + batch + schedule + optimizer + run
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from mindgeex.common.config import build_config, read_yaml
-from mindgeex.common.errors import UserError, did_you_mean
+from mindgeex.common import config
+from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ComputeConfig, load_model_config
 from mindgeex.train.optimizer_config import OptimizerConfig
 from mindgeex.train.schedule import ScheduleConfig
@@ -67,7 +64,7 @@ class RunConfig:
 
 def recipe_names() -> list[str]:
     """The recipes that ship with the project."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    return config.recipe_names(RECIPES)
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -76,27 +73,4 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         UserError: no such recipe, an unknown key (the nearest is suggested), a wrong type, sizes that do not fit.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if path.parent == RECIPES and not path.is_file():
-        raise UserError(f"no recipe named {name!r}{did_you_mean(name, recipe_names())}")
-    tree = read_yaml(path)
-    for override in overrides:
-        _apply(tree, override)
-    return build_config(RunConfig, tree, f"{path}" + (f" with {' '.join(overrides)}" if overrides else ""))
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"override {override!r} is not of the form key=value, such as schedule.peak=1e-3")
-    *outer, last = key.split(".")
-    for name in outer:
-        inner = tree.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"override {override!r}: '{name}' holds a value, not keys")
-        tree = inner
-    try:
-        tree[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or error
-        raise UserError(f"override {override!r}: the value is not valid YAML: {problem}") from None
+    return config.load_recipe(RunConfig, RECIPES, name, overrides)
