@@ -1,0 +1,75 @@
+"""Tasks on a Ray cluster: one that runs already, or one of this machine alone.
+
+Covers: workers and nodes that die. Does not cover: nodes that do not share the folder of the corpus and the sources, or
+have another version of the project.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from mindgeex.common.errors import UserError
+
+ENVIRONMENT = {
+    # google.protobuf's C++ implementation, if loaded before mindspore, makes `import mindspore` abort.
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+    "GLOG_v": "3",
+}
+"""What every worker needs."""
+
+
+@contextlib.contextmanager
+def ray_pool(workers: int, address: str | None) -> Iterator["RayPool"]:
+    """Connects to a cluster, or starts one of `workers` CPUs here, and leaves it at the end of the block.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster at the address.
+    """
+    for name, value in {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray: Ray is not installed: pip install 'mindgeex[ray]'") from None
+    here: dict[str, Any] = {} if address else {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
+    try:
+        ray.init(
+            address or "local",
+            log_to_driver=False,
+            logging_level="error",
+            runtime_env={"env_vars": ENVIRONMENT},
+            **here,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--address {address}: no Ray cluster there ({reason}): start one with `ray start`") from None
+    try:
+        width = workers or int(ray.cluster_resources().get("CPU", 1))
+        yield RayPool(ray, width)
+    finally:
+        ray.shutdown()
+
+
+class RayPool:
+    """One Ray task a task; Ray chooses the node. Made by `ray_pool`."""
+
+    def __init__(self, ray: Any, width: int):
+        self.width = width
+        self._ray = ray
+        self._run = ray.remote(max_retries=0, num_cpus=1)(_call)
+
+    def submit(self, function: Callable[[Any], Any], task: Any) -> "Future[Any]":
+        future: Future[Any] = self._run.remote(function, task).future()
+        return future
+
+    def settle(self, future: "Future[Any]") -> bool:
+        error = future.exception()
+        if isinstance(error, self._ray.exceptions.RayTaskError):  # what the function itself raised
+            raise error.cause
+        return error is not None
+
+
+def _call(function: Callable[[Any], Any], task: Any) -> Any:
+    return function(task)
