@@ -74,25 +74,40 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         UserError: the disk is full or the folder cannot be written.
     """
     path = _own_name(path)
-    partial, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + ".replaced" + PARTIAL)
+    partial = path.with_name(path.name + PARTIAL)
     try:
         with disk_errors(path):
-            _put_back(replaced, path)
+            _put_back(_replaced(path), path)
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(replaced, ignore_errors=True)
             partial.mkdir(parents=True)
             yield partial
-            for entry in (*partial.rglob("*"), partial):
-                if entry.is_file() or entry.is_dir():
-                    _flush(entry)
-            if path.is_dir():  # moved away first: a folder that is being deleted would look whole
-                os.replace(path, replaced)
-            os.replace(partial, path)
-            _flush(path.parent)
-            shutil.rmtree(replaced, ignore_errors=True)
+            publish_folder(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def publish_folder(partial: Path, path: Path) -> None:
+    """Flushes a finished folder to disk and renames it to `path`, replacing what was there.
+
+    Killed between the two renames that this takes, it leaves what was there under another name, and the next
+    `publish_folder` or `atomic_folder` of the same path puts it back first.
+    """
+    path = _own_name(path)
+    replaced = _replaced(path)
+    try:
+        _put_back(replaced, path)
+        shutil.rmtree(replaced, ignore_errors=True)
+        for entry in (*partial.rglob("*"), partial):
+            if entry.is_file() or entry.is_dir():
+                _flush(entry)
+        if path.is_dir():  # moved away first: a folder that is being deleted would look whole
+            os.replace(path, replaced)
+        os.replace(partial, path)
+        _flush(path.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         _put_back(replaced, path)
-        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
@@ -156,6 +171,10 @@ def _own_name(path: Path) -> Path:
     if path.name in ("", ".."):
         raise UserError(f"{path}: cannot be written as a whole: give it a name, such as {path / 'out'}")
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(path.name + ".replaced" + PARTIAL)
 
 
 def _put_back(replaced: Path, path: Path) -> None:

@@ -59,8 +59,11 @@ class Section:
 
     def figure(self, figure: Any) -> "Section":
         """Adds a matplotlib Figure as SVG. Make it with `matplotlib.figure.Figure`, not pyplot: no global state."""
+        import matplotlib
+
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+        with matplotlib.rc_context({"svg.hashsalt": "mindgeex"}):  # or the same figure differs from one run to the next
+            figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
         self.blocks.append(buffer.getvalue()[buffer.getvalue().index("<svg") :])
         return self
 

@@ -1,17 +1,18 @@
 """What flows through the room: a Document, or a Drop that says why there is none; and both ways to disk.
 
-Covers: documents as Zstandard-compressed JSON lines, in shards of a settable size, with checksums.
+Covers: documents as Zstandard-compressed JSON lines, in shards, with checksums.
 Does not cover: parquet, or reading a shard from its middle.
 """
 
 import dataclasses
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mindgeex.common.files import sha256_file
+from mindgeex.common.files import atomic_file, sha256_file
 
 ZSTD_LEVEL = 3
 
@@ -55,54 +56,38 @@ class Drop:
     repo: str
     path: str
     detail: str = ""
-    """What the reason alone does not say, in a few words: the value that was too large, the document it is a copy of."""
+    """What the reason alone does not say, in a few words: the value, the document it is a copy of."""
 
 
-class DocumentShards:
-    """Writes documents to `<prefix>-00000.jsonl.zst`, `<prefix>-00001.jsonl.zst` ... in a folder."""
+def to_line(document: Document) -> bytes:
+    """The document as one line of JSON, with its line end."""
+    return json.dumps(dataclasses.asdict(document), ensure_ascii=False).encode("utf-8") + b"\n"
 
-    def __init__(self, folder: Path, prefix: str, shard_bytes: int):
-        self.folder, self.prefix, self.shard_bytes = folder, prefix, shard_bytes
-        self.files: list[Path] = []
-        self._lines: list[bytes] = []
-        self._bytes = 0
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, document: Document) -> None:
-        """Appends one document; a shard is written when it holds `shard_bytes` of JSON."""
-        line = json.dumps(dataclasses.asdict(document), ensure_ascii=False).encode("utf-8") + b"\n"
-        self._lines.append(line)
-        self._bytes += len(line)
-        if self._bytes >= self.shard_bytes:
-            self._flush()
+def from_line(line: bytes) -> Document:
+    """What `to_line` wrote."""
+    return Document(**json.loads(line))
 
-    def close(self) -> list[Path]:
-        """Writes what is left.
 
-        Returns:
-            The shards, in order.
-        """
-        if self._lines:
-            self._flush()
-        return self.files
+def write_shard(path: Path, lines: Iterable[bytes]) -> None:
+    """Writes lines of `to_line` as one Zstandard file, atomically."""
+    import zstandard
 
-    def _flush(self) -> None:
-        import zstandard
-
-        path = self.folder / f"{self.prefix}-{len(self.files):05d}.jsonl.zst"
-        path.write_bytes(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(b"".join(self._lines)))
-        self.files.append(path)
-        self._lines, self._bytes = [], 0
+    with (
+        atomic_file(path) as partial,
+        partial.open("wb") as file,
+        zstandard.ZstdCompressor(level=ZSTD_LEVEL).stream_writer(file, closefd=False) as stream,
+    ):
+        for line in lines:
+            stream.write(line)
 
 
 def read_shard(path: Path) -> Iterator[Document]:
     """The documents of one shard, in order."""
     import zstandard
 
-    with path.open("rb") as file:
-        for line in zstandard.ZstdDecompressor().stream_reader(file).readall().split(b"\n"):
-            if line:
-                yield Document(**json.loads(line))
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+        yield from map(from_line, io.BufferedReader(stream, 1 << 20))
 
 
 def file_entry(path: Path, folder: Path) -> dict[str, Any]:

@@ -61,10 +61,12 @@ class RayPool:
         self._run = ray.remote(max_retries=0, num_cpus=1)(_call)
 
     def submit(self, function: Callable[[Any], Any], task: Any) -> "Future[Any]":
+        """Starts a Ray task; see engines.Pool."""
         future: Future[Any] = self._run.remote(function, task).future()
         return future
 
     def settle(self, future: "Future[Any]") -> bool:
+        """Whether the worker or its node died; see engines.Pool."""
         error = future.exception()
         if isinstance(error, self._ray.exceptions.RayTaskError):  # what the function itself raised
             raise error.cause
