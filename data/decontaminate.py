@@ -1,0 +1,321 @@
+"""Documents that contain a benchmark: they share ten words in a row with a problem, or hold its solution renamed.
+
+Spans. A text is its words: runs of letters, digits and `_`, lower case; a character of an East Asian script is a word
+of its own. A span of `span_tokens` words that a problem and a document share is a hit, whatever stands between the
+words: comment signs, brackets, line ends. Two kinds of span say nothing about a problem and are left out:
+- its file's frame: a span that three or more problems of the file have (imports, `class Solution`, a test's beginning);
+- plain ones: every word is a number, has one or two letters, or belongs to the languages or to everybody's code
+  (`PLAIN`): `for (int i = 0; i < n; i++) for (int j` is ten words in every program. Import lines are plain, too.
+
+Functions. A function is its tokens without comments and docstrings. A name counts as "the name used d tokens ago, or a
+new one", so renaming changes nothing; keywords, numbers and names after a dot (`.append`) stand for themselves. Two
+functions are near duplicates if the sets of their shingles have a Jaccard similarity of at least
+`function_similarity`. Functions with few shingles look alike by chance, and are left to the spans.
+
+Covers: JSON lines (also gzipped), JSON, parquet and source files of benchmarks; copies, reformatted, commented or
+renamed; docstrings and tests alone; any language for spans, those with a grammar for functions. Does not cover:
+paraphrases, translations into a language that the benchmark lacks, and solutions shorter than a span and a function.
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mindgeex.common.errors import UserError
+from mindgeex.data.problems import Problem, read_benchmark, whole_functions
+from mindgeex.data.spans import SHINGLE_TOKENS, content_spans, is_in, renamed_shingles, tokens, windows
+
+if TYPE_CHECKING:
+    from mindgeex.data.grammars import Parsed
+
+FRAME_PROBLEMS = 3
+"""A span that so many problems of one file share is the file's frame."""
+MIN_FUNCTION_SHINGLES = 30
+EVIDENCE_CHARS = 120
+
+
+@dataclass(frozen=True)
+class DecontaminationRules:
+    """Which benchmarks no document may contain, and what counts as containing one."""
+
+    benchmarks: tuple[str, ...] = ()
+    """Folders of benchmarks; none: nothing is dropped."""
+
+    span_tokens: int = 10
+    """So many words in a row shared with a problem drop a document."""
+
+    function_similarity: float = 0.85
+    """Functions at least so similar to a reference solution, names aside, drop a document: 0.5 to 1."""
+
+    def __post_init__(self) -> None:
+        if not 5 <= self.span_tokens <= 50:
+            raise UserError(f"decontamination.span_tokens={self.span_tokens}: must lie between 5 and 50")
+        if not 0.5 <= self.function_similarity <= 1:
+            value = self.function_similarity
+            raise UserError(f"decontamination.function_similarity={value}: must lie between 0.5 and 1")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What a document shares with one problem."""
+
+    benchmark: str
+    """Name of the benchmark's folder."""
+
+    problem: str
+    """The row's task_id, with the file's path where several files have it; else file:line, or the source file."""
+
+    kind: Literal["span", "function"]
+    evidence: str
+    """Beginning of the shared text, blanks collapsed."""
+
+
+def load_benchmarks(folders: Sequence[Path], rules: DecontaminationRules | None = None) -> "Index":
+    """Reads benchmarks, every file below each folder, into what documents are compared with.
+
+    Raises:
+        UserError: a folder is missing, is named like another one, or has no problem; a file cannot be read.
+    """
+    rules = rules or DecontaminationRules()
+    problems: list[Problem] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder: decontamination.benchmarks lists folders of benchmarks")
+        if any(problem.benchmark == folder.resolve().name for problem in problems):
+            raise UserError(f"{folder}: a second benchmark named {folder.resolve().name!r}: rename its folder")
+        problems += read_benchmark(folder.resolve())
+    return _build_index(problems, rules)
+
+
+def _function_shingles(parsed: "Parsed") -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+    """A file's shingles, and each function's first byte, end, first shingle, and end of its shingles."""
+    from mindgeex.data import grammars
+
+    functions = grammars.functions(parsed)
+    if not functions:
+        return np.empty(0, np.uint64), []
+    code = bytearray(parsed.source)
+    for start, end in grammars.comments(parsed):
+        code[start:end] = b" " * (end - start)
+    shingles, starts = renamed_shingles(bytes(code))
+    bounds = np.searchsorted(starts, [(function.start_byte, function.end_byte) for function in functions])
+    ranges = []
+    for function, (first, after) in zip(functions, bounds.tolist(), strict=True):
+        ranges.append((function.start_byte, function.end_byte, first, max(first, after - SHINGLE_TOKENS + 1)))
+    return shingles, ranges
+
+
+def _solutions(problem: Problem) -> list[np.ndarray]:
+    """The shingle sets of a problem's functions, in every language that reads one of its texts without error."""
+    try:
+        from mindgeex.data import grammars
+    except ImportError:
+        return []
+
+    found: dict[bytes, np.ndarray] = {}
+    for language in problem.languages:
+        for text in whole_functions(problem.fields):
+            parsed = grammars.parse(text, language)
+            if parsed is None or parsed.tree.root_node.has_error:
+                continue
+            shingles, ranges = _function_shingles(parsed)
+            for _, _, first, after in ranges:
+                unique = np.unique(shingles[first:after])
+                if len(unique) >= MIN_FUNCTION_SHINGLES:
+                    found[unique.tobytes()] = unique
+    return list(found.values())
+
+
+# The index
+
+
+def _sieve(hashes: np.ndarray) -> np.ndarray:
+    """Bits that say at once of most values that they are not among the hashes."""
+    sieve = np.zeros(1 << max(12, (len(hashes) * 16).bit_length()), bool)
+    sieve[hashes & np.uint64(len(sieve) - 1)] = True
+    return sieve
+
+
+def _evidence(raw: bytes) -> str:
+    return " ".join(raw[: 8 * EVIDENCE_CHARS].decode("utf-8", "replace").split())[:EVIDENCE_CHARS]
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """What documents are compared with; pickled once for each worker."""
+
+    rules: DecontaminationRules
+    benchmarks: dict[str, int]
+    """Name -> number of problems."""
+    problems: tuple[tuple[str, str], ...]
+    """Benchmark and name of each problem."""
+    spans: np.ndarray
+    """Hashes in ascending order, one for each benchmark that has the span."""
+    span_problems: np.ndarray
+    """The first problem of the benchmark that has it."""
+    functions: tuple[np.ndarray, ...]
+    """Shingle set of each function, ascending."""
+    function_problems: tuple[int, ...]
+    prefixes: np.ndarray
+    """Hashes in ascending order: of each function its rarest shingles, one of which a near duplicate must have."""
+    prefix_functions: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides what is a hit."""
+        digest = hashlib.sha256(repr((self.rules.span_tokens, self.rules.function_similarity, self.problems)).encode())
+        arrays = (self.spans, self.span_problems, *self.functions, self.prefixes, self.prefix_functions)
+        for array in arrays:
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def hits(self, text: str, parsed: "Parsed | None") -> list[Hit]:
+        """One hit for each problem and kind, in the problems' order; none: the document is clean."""
+        return [*self._span_hits(text), *self._function_hits(parsed)]
+
+    @functools.cached_property
+    def _span_sieve(self) -> np.ndarray:
+        return _sieve(self.spans)
+
+    @functools.cached_property
+    def _prefix_sieve(self) -> np.ndarray:
+        return _sieve(self.prefixes)
+
+    def _span_hits(self, text: str) -> list[Hit]:
+        raw = text.encode("utf-8", "surrogatepass")
+        hashes, starts, ends = tokens(raw)
+        spans = windows(hashes, self.rules.span_tokens)
+        places = _places(spans, self.spans, self._span_sieve)
+        runs: dict[int, tuple[int, int]] = {}  # of each problem the first run of spans: first place, last place
+        for place, row in places:
+            problem = int(self.span_problems[row])
+            first, last = runs.get(problem, (place, place))
+            if place <= last + 1:
+                runs[problem] = (first, place)
+        size = self.rules.span_tokens
+        return [
+            Hit(*self.problems[problem], "span", _evidence(raw[starts[first] : ends[last + size - 1]]))
+            for problem, (first, last) in sorted(runs.items())
+        ]
+
+    def _function_hits(self, parsed: "Parsed | None") -> list[Hit]:
+        if parsed is None or not self.functions:
+            return []
+        shingles, ranges = _function_shingles(parsed)
+        places = _places(shingles, self.prefixes, self._prefix_sieve)
+        found: dict[int, Hit] = {}
+        for start, end, first, after in ranges if places else ():
+            candidates = {int(self.prefix_functions[row]) for place, row in places if first <= place < after}
+            mine = np.unique(shingles[first:after]) if candidates else shingles[:0]
+            for candidate in sorted(candidates):
+                problem = self.function_problems[candidate]
+                if problem not in found and self._similar(mine, self.functions[candidate]):
+                    evidence = _evidence(parsed.source[start:end])
+                    found[problem] = Hit(*self.problems[problem], "function", evidence)
+        return [found[problem] for problem in sorted(found)]
+
+    def _similar(self, one: np.ndarray, other: np.ndarray) -> bool:
+        small, large = sorted((len(one), len(other)))
+        if small < self.rules.function_similarity * large:
+            return False
+        common = int(is_in(one, other).sum())
+        return common >= self.rules.function_similarity * (small + large - common)
+
+
+def _places(values: np.ndarray, ordered: np.ndarray, sieve: np.ndarray) -> list[tuple[int, int]]:
+    """Every (place of a value, row of `ordered`) where both are equal."""
+    maybe = np.flatnonzero(sieve[values & np.uint64(len(sieve) - 1)])
+    left = np.searchsorted(ordered, values[maybe], "left").tolist()
+    right = np.searchsorted(ordered, values[maybe], "right").tolist()
+    return [(place, row) for place, a, b in zip(maybe.tolist(), left, right, strict=True) for row in range(a, b)]
+
+
+def _build_index(problems: list[Problem], rules: DecontaminationRules) -> Index:
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.benchmark] = counts.get(problem.benchmark, 0) + 1
+    spans, span_problems = _span_table(problems, rules.span_tokens)
+    functions, owners = _function_table(problems)
+    prefixes, prefix_functions = _prefix_table(functions, rules.function_similarity)
+    return Index(
+        rules, counts, _names(problems), spans, span_problems, functions, owners, prefixes, prefix_functions,
+    )  # fmt: skip
+
+
+def _names(problems: list[Problem]) -> tuple[tuple[str, str], ...]:
+    files: dict[tuple[str, str], set[str]] = {}
+    for problem in problems:
+        files.setdefault((problem.benchmark, problem.name), set()).add(problem.file)
+    names = []
+    for problem in problems:
+        several = len(files[problem.benchmark, problem.name]) > 1
+        names.append((problem.benchmark, f"{problem.file}:{problem.name}" if several else problem.name))
+    return tuple(names)
+
+
+def _span_table(problems: list[Problem], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The spans that are neither plain nor their file's frame, and the first problem of each benchmark that has it."""
+    if not problems:
+        return np.empty(0, np.uint64), np.empty(0, np.int32)
+    groups: dict[tuple[str, str], int] = {}
+    rows: dict[tuple[str, str, str], int] = {}
+    benchmarks: dict[str, int] = {}
+    tables = []
+    for number, problem in enumerate(problems):
+        texts = {*problem.fields.values(), *whole_functions(problem.fields)}
+        spans = np.unique(
+            np.concatenate([content_spans(text, size) for text in sorted(texts)] or [np.empty(0, np.uint64)])
+        )
+        group = groups.setdefault((problem.benchmark, problem.file), len(groups))
+        row = rows.setdefault((problem.benchmark, problem.file, problem.name), len(rows))
+        benchmark = benchmarks.setdefault(problem.benchmark, len(benchmarks))
+        table = np.empty((5, len(spans)), np.uint64)
+        table[0], table[1], table[2], table[3], table[4] = spans, group, row, benchmark, number
+        tables.append(table)
+    span, group, row, benchmark, number = np.concatenate(tables, axis=1)
+    order = np.lexsort((row, group, span))
+    new_row = np.ones(len(order), bool)
+    same_group = (span[order][1:] == span[order][:-1]) & (group[order][1:] == group[order][:-1])
+    new_row[1:] = ~(same_group & (row[order][1:] == row[order][:-1]))
+    group_start = np.flatnonzero(np.concatenate([[True], ~same_group]))
+    frames = np.add.reduceat(new_row, group_start) >= FRAME_PROBLEMS
+    frame_spans = np.unique(span[order][group_start][frames])
+    keep = ~is_in(span, frame_spans) if len(frame_spans) else np.ones(len(span), bool)
+    span, benchmark, number = span[keep], benchmark[keep], number[keep]
+    order = np.lexsort((number, benchmark, span))
+    span, benchmark, number = span[order], benchmark[order], number[order]
+    first = np.ones(len(span), bool)
+    first[1:] = (span[1:] != span[:-1]) | (benchmark[1:] != benchmark[:-1])
+    return span[first], number[first].astype(np.int32)
+
+
+def _function_table(problems: list[Problem]) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
+    """The different functions of each benchmark, and the first problem that has each."""
+    found: dict[tuple[str, bytes], tuple[np.ndarray, int]] = {}
+    for number, problem in enumerate(problems):
+        for shingles in _solutions(problem):
+            found.setdefault((problem.benchmark, shingles.tobytes()), (shingles, number))
+    return tuple(shingles for shingles, _ in found.values()), tuple(number for _, number in found.values())
+
+
+def _prefix_table(functions: tuple[np.ndarray, ...], similarity: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of each function so many of its rarest shingles that a near duplicate must have one of them.
+
+    A set of n shingles shares at least `similarity` n with a near duplicate, so of any n - ceil(similarity n) + 1 one.
+    """
+    if not functions:
+        return np.empty(0, np.uint64), np.empty(0, np.int32)
+    known, counts = np.unique(np.concatenate(functions), return_counts=True)
+    chosen = []
+    for function in functions:
+        number = len(function) - int(np.ceil(similarity * len(function) - 1e-9)) + 1
+        chosen.append(function[np.argsort(counts[np.searchsorted(known, function)], kind="stable")[:number]])
+    prefixes = np.concatenate(chosen)
+    owners = np.repeat(np.arange(len(functions), dtype=np.int32), [len(some) for some in chosen])
+    order = np.argsort(prefixes, kind="stable")
+    return prefixes[order], owners[order]
