@@ -24,7 +24,7 @@ class CheckpointCompleter:
     """A checkpoint and its tokenizer as the evaluation's Completer."""
 
     def __init__(self, checkpoint: Path, sampling: Sampling, max_rows: int, int8: bool = False):
-        from mindgeex.data.tokenizer import load_tokenizer
+        from mindgeex.data.tokenizers import load_tokenizer
         from mindgeex.model_zoo.checkpoints.native import load_model, weights_sha256
         from mindgeex.model_zoo.decoding.generator import TextGenerator
         from mindgeex.model_zoo.int8 import is_int8, load_int8_model

@@ -79,7 +79,7 @@ def _corpus_rows(folder: Path, config: "ModelConfig", limit: int) -> "np.ndarray
 
 
 def _text_rows(file: Path, checkpoint: Path, config: "ModelConfig", limit: int) -> "np.ndarray":
-    from mindgeex.data.tokenizer import load_tokenizer
+    from mindgeex.data.tokenizers import load_tokenizer
     from mindgeex.model_zoo.int8 import as_rows
 
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mindgeex.data.mindrecord import Corpus
-from mindgeex.data.tokenizer import Tokenizer
+from mindgeex.data.tokenizers import Tokenizer
 
 HELDOUT_ORDER_SEED = 0
 """The scored rows are the first of this permutation of the held-out split: the same for every run on a corpus."""

@@ -21,7 +21,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random weights with a tokenizer of its own."""
     import mindspore as ms
 
-    from mindgeex.data.tokenizer import train_tokenizer
+    from mindgeex.data.tokenizers import train_tokenizer
     from mindgeex.model_zoo.checkpoints.native import named_parameters, save_model
     from mindgeex.model_zoo.config import ModelConfig
     from mindgeex.model_zoo.families import build_model
