@@ -11,6 +11,7 @@ from pathlib import Path
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import read_json, sha256_file
 from mindgeex.data.document import Document, Drop, read_shard
+from mindgeex.data.sources import RepositoryRules
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ class CorpusPart:
 class CorpusSource:
     """A corpus's documents. Made by `open_source`."""
 
-    def __init__(self, argument: str, languages: frozenset[str] | None = None):
+    def __init__(
+        self,
+        argument: str,
+        languages: frozenset[str] | None = None,
+        repositories: RepositoryRules | None = None,
+    ):
         self.folder, self.languages = Path(argument), languages
         manifest = read_json(self.folder / "manifest.json")
         try:
