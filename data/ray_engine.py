@@ -6,6 +6,7 @@ have another version of the project.
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -18,6 +19,9 @@ ENVIRONMENT = {
     "GLOG_v": "3",
 }
 """What every worker needs."""
+
+ANSWER_TIMEOUT_S = 10.0
+"""How long a cluster's head node may take to accept a connection."""
 
 
 @contextlib.contextmanager
@@ -33,6 +37,8 @@ def ray_pool(workers: int, address: str | None) -> Iterator["RayPool"]:
         import ray
     except ImportError:
         raise UserError("--engine ray: Ray is not installed: pip install 'mindgeex[ray]'") from None
+    if address not in (None, "auto"):
+        _must_answer(str(address))
     here: dict[str, Any] = {} if address else {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
     try:
         ray.init(
@@ -50,6 +56,17 @@ def ray_pool(workers: int, address: str | None) -> Iterator["RayPool"]:
         yield RayPool(ray, width)
     finally:
         ray.shutdown()
+
+
+def _must_answer(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster there ({error}): give HOST:PORT of its head node, or `auto`"
+        ) from None
 
 
 class RayPool:

@@ -1,0 +1,144 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mindgeex.common.errors import UserError
+from mindgeex.data.engines import MAX_ATTEMPTS, EngineConfig, open_engine
+
+ENGINES = [
+    EngineConfig(),
+    EngineConfig(workers=2),
+    pytest.param(EngineConfig("ray", workers=2), marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture
+def engine_config(request) -> EngineConfig:
+    if request.param.kind == "ray":
+        pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
+    return request.param
+
+
+@dataclass(frozen=True)
+class Task:
+    number: int
+    attempt: int = 0
+
+
+def square(task: Task) -> tuple[int, int]:
+    time.sleep(0.01 * (task.number % 3))
+    return task.number**2, os.getpid()
+
+
+def die_twice_on_five(task: Task) -> tuple[int, int]:
+    if task.number == 5 and task.attempt < 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task.number, task.attempt
+
+
+def always_die(task: Task) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse_seven(task: Task) -> int:
+    if task.number == 7:
+        raise UserError("seven is refused")
+    return task.number
+
+
+@pytest.mark.parametrize("engine_config", ENGINES, indirect=True)
+def test_results_come_in_the_order_of_the_tasks_and_tasks_are_taken_lazily(engine_config):
+    taken = []
+
+    def tasks():
+        for number in range(40):
+            taken.append(number)
+            yield Task(number)
+
+    with open_engine(engine_config) as engine:
+        results = engine.map(square, tasks())
+        first = next(results)
+        assert len(taken) <= 9
+        everything = [first, *results]
+        assert [value for value, _ in everything] == [number**2 for number in range(40)]
+        here = {pid for _, pid in everything} == {os.getpid()}
+        assert here == (engine_config == EngineConfig())
+        assert [n for n in engine.map(refuse_seven, map(Task, range(7)))] == list(range(7))
+        with pytest.raises(UserError, match="seven is refused"):
+            list(engine.map(refuse_seven, map(Task, range(9))))
+
+
+@pytest.mark.parametrize("engine_config", ENGINES[1:], indirect=True)
+def test_a_worker_that_dies_costs_its_own_task_an_attempt_and_the_others_nothing(engine_config):
+    with open_engine(engine_config) as engine:
+        results = list(engine.map(die_twice_on_five, map(Task, range(12))))
+    assert results == [(number, 2 if number == 5 else 0) for number in range(12)]
+
+
+def test_a_task_that_kills_every_worker_ends_in_a_clear_error():
+    with open_engine(EngineConfig(workers=2)) as engine, pytest.raises(UserError, match=f"{MAX_ATTEMPTS} workers died"):
+        list(engine.map(always_die, [Task(1)]))
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import time\n"
+        "from tests.data.test_engines import Task, sleep_long\n"
+        "from mindgeex.data.engines import EngineConfig, open_engine\n"
+        "if __name__ == '__main__':\n"
+        "    with open_engine(EngineConfig(workers=2)) as engine:\n"
+        "        list(engine.map(sleep_long, [Task(n) for n in range(4)]))\n"
+    )
+    root = str(Path(__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": root, "PIDS": str(tmp_path)},
+    )
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(pids) == 2
+    parent.kill()
+    parent.wait()
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, pids))
+
+
+def sleep_long(task: Task) -> None:
+    (Path(os.environ["PIDS"]) / f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"workers": -1}, "workers=-1"), ({"address": "auto"}, "only Ray has one: add --engine ray")],
+)
+def test_bad_settings_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        EngineConfig(**options)
+
+
+def test_an_address_without_a_cluster_is_one_clear_line():
+    pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
+    with (
+        pytest.raises(UserError, match="--address 127.0.0.1:1: no Ray cluster there"),
+        open_engine(EngineConfig("ray", address="127.0.0.1:1")),
+    ):
+        pass
