@@ -56,7 +56,7 @@ def encode_document(text: str, tag: str, tokenizer: Tokenizer, rules: FimRules, 
 
     Args:
         text: the document's text.
-        tag: the language's tag line, without its line end.
+        tag: the language's tag line, without its line end; empty for none.
         tokenizer: has the three tokens, if any document is to be cut.
         rules: which documents are cut, and the tokens' names.
         key: what names the document, such as seed, repository and path; the choice and the cuts are a hash of it.
@@ -64,15 +64,16 @@ def encode_document(text: str, tag: str, tokenizer: Tokenizer, rules: FimRules, 
     Raises:
         UserError: the tokenizer lacks one of the tokens.
     """
+    head = f"{tag}\n" if tag else ""
     if not is_cut(rules, key):
-        return tokenizer.encode_array(f"{tag}\n{text}", eod_in_text=False)
+        return tokenizer.encode_array(head + text, eod_in_text=False)
     prefix_id, middle_id, suffix_id = (np.array([id], np.int32) for id in token_ids(tokenizer, rules))
     prefix, middle, suffix = (tokenizer.encode_array(part, eod_in_text=False) for part in cut(text, key))
     if unit_hash(0, "fim order", *key) < rules.spm_rate:
         told = [prefix_id, suffix_id, suffix, middle_id, prefix, middle]
     else:
         told = [prefix_id, prefix, suffix_id, suffix, middle_id, middle]
-    return np.concatenate([tokenizer.encode_array(f"{tag}\n", eod_in_text=False), *told])
+    return np.concatenate([tokenizer.encode_array(head, eod_in_text=False), *told])
 
 
 def is_cut(rules: FimRules, key: tuple[str, ...]) -> bool:
@@ -85,6 +86,12 @@ def cut(text: str, key: tuple[str, ...]) -> tuple[str, str, str]:
     places = len(text) + 1
     first, second = sorted(int(unit_hash(0, f"fim cut {number}", *key) * places) for number in range(2))
     return text[:first], text[first:second], text[second:]
+
+
+def check_tokens(tokenizer: Tokenizer, rules: FimRules) -> None:
+    """Raises UserError if documents are to be cut and the tokenizer lacks one of the tokens."""
+    if rules.rate > 0:
+        token_ids(tokenizer, rules)
 
 
 def token_ids(tokenizer: Tokenizer, rules: FimRules) -> tuple[int, ...]:

@@ -17,9 +17,13 @@ from mindgeex.common.errors import UserError
 from mindgeex.data.tokenizers import byte_bpe, sentence_pieces, words
 from mindgeex.data.tokenizers.words import EOD
 
-__all__ = ["EOD", "Kind", "Tokenizer", "check_vocab_size", "fingerprint", "load_tokenizer", "train_tokenizer"]
+__all__ = [
+    "EOD", "WRITTEN", "Kind", "Tokenizer", "check_vocab_size", "fingerprint", "load_tokenizer", "train_tokenizer",
+]  # fmt: skip
 
 Kind = Literal["bpe", "sentencepiece"]
+WRITTEN = (*byte_bpe.DECIDING, byte_bpe.ABOUT, sentence_pieces.MODEL)
+"""All that `train_tokenizer` may put into its folder."""
 _TRAINABLE = {"bpe": byte_bpe, "sentencepiece": sentence_pieces}
 
 

@@ -29,6 +29,8 @@ COVERAGE = 0.9995
 """Characters that make up this share of the text become pieces; the others are spelt in bytes."""
 
 BLANK = "\u2581"
+REQUIRED = f"\n\t\r{BLANK}"
+"""Pieces even if the text has none: without its own piece, a blank would be spelt as the bytes of U+2581."""
 OTHER = r"\x80-\U0010ffff"
 WORD = re.compile(
     rf" *(?:[A-Za-z]++(?![{OTHER}])|[0-9]|[^A-Za-z0-9 {OTHER}]++(?![{OTHER}])|[^0-9 ]+)| +"
@@ -101,8 +103,8 @@ def load(folder: Path) -> SentencePieces:
 
 
 def smallest(special: Sequence[str]) -> int:
-    """The smallest vocabulary: bytes, `<unk>`, EOD, line end, tab and carriage return, special tokens, one piece."""
-    return 256 + 2 + 3 + len(special) + 1
+    """The smallest vocabulary: bytes, `<unk>`, EOD, the required characters, special tokens, one piece."""
+    return 256 + 2 + len(REQUIRED) + len(special) + 1
 
 
 def train(texts: Iterable[str], vocab_size: int, folder: Path, special: Sequence[str]) -> None:
@@ -120,10 +122,10 @@ def train(texts: Iterable[str], vocab_size: int, folder: Path, special: Sequence
     """
     import sentencepiece
 
-    model = io.BytesIO()
+    model, feed = io.BytesIO(), _Feed(texts)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_chunks(texts),
+            sentence_iterator=feed,
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
@@ -135,7 +137,7 @@ def train(texts: Iterable[str], vocab_size: int, folder: Path, special: Sequence
             allow_whitespace_only_pieces=True,
             split_digits=True,
             character_coverage=COVERAGE,
-            required_chars="\n\t\r",
+            required_chars=REQUIRED,
             control_symbols=list(special),
             unk_id=0,
             eos_id=1,
@@ -147,9 +149,26 @@ def train(texts: Iterable[str], vocab_size: int, folder: Path, special: Sequence
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise _explained(str(error), vocab_size) from None
+        raise feed.failure or _explained(str(error), vocab_size) from None
     with atomic_folder(folder) as partial:
         (partial / MODEL).write_bytes(model.getvalue())
+
+
+class _Feed(Iterator[str]):
+    """The chunks of the texts. Keeps the exception that ended them: SentencePiece makes a RuntimeError of any."""
+
+    def __init__(self, texts: Iterable[str]):
+        self._chunks = _chunks(texts)
+        self.failure: BaseException | None = None
+
+    def __next__(self) -> str:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[str]:
@@ -165,8 +184,8 @@ def _chunks(texts: Iterable[str]) -> Iterator[str]:
         yield from CHUNK.findall(text.replace("\0", "").replace(BLANK, " "))
 
 
-def _explained(message: str, vocab_size: int) -> UserError:
-    """SentencePiece's errors that a user can put right; others are raised as they are."""
+def _explained(message: str, vocab_size: int) -> Exception:
+    """SentencePiece's errors as those that a user can put right; others as they are."""
     if "sentences_.empty()" in message:
         return UserError("nothing to learn from: the texts are empty: give a larger corpus, or a larger --max-bytes")
     if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
@@ -174,4 +193,4 @@ def _explained(message: str, vocab_size: int) -> UserError:
             f"vocab_size={vocab_size} is too small for the characters of this text: take at least "
             f"{int(needed[1]) + 1}, or train a byte-level BPE (--kind bpe)"
         )
-    raise RuntimeError(message)
+    return RuntimeError(message)

@@ -2,13 +2,15 @@ import json
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindgeex.common.errors import UserError
-from mindgeex.data.tokenizer import RUNS, Tokenizer, load_tokenizer, train_tokenizer
+from mindgeex.data.tokenizers import Tokenizer, fingerprint, load_tokenizer, train_tokenizer, words
+from mindgeex.data.tokenizers.byte_bpe import RUNS
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 REAL_FILES = ["argparse.py", "ast.py", "tokenize.py", "turtle.py", "pydoc.py"]
@@ -181,3 +183,82 @@ def test_plain_gpt2_folder_has_no_whitespace_tokens(small, tmp_path):
 def copy(source: Path, target: Path) -> None:
     for file in source.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
+
+
+LINES = st.lists(
+    st.text(st.sampled_from("ab'sdmtlvre 12_=(){}#\"\t\x0b\x0c\x1c\x85é变🎉\u3000"), max_size=12), max_size=12
+).map("\n".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LINES)
+def test_lines_with_and_without_other_letters_are_parted_without_a_trace(codegeex_and_reference, text):
+    tokenizer, reference = codegeex_and_reference
+    assert tokenizer.encode(text, eod_in_text=False) == reference.encode(text).ids
+
+
+@settings(max_examples=60, deadline=None)
+@given(LINES)
+def test_a_plain_gpt2_folder_cuts_its_words_as_tiktoken_does(plain, text):
+    assert plain.encode(text, eod_in_text=False) == plain._encode_any(text)
+
+
+@pytest.fixture(scope="module")
+def plain(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    copy(small.folder, folder)
+    (folder / "added_tokens.json").unlink()
+    return load_tokenizer(folder)
+
+
+def test_an_array_holds_the_same_ids_and_is_the_caller_s_own(small):
+    for text in ["", "x", real_texts()[0], "a<|endoftext|>b", "é<|endoftext|>"]:
+        ids = small.encode_array(text)
+        assert ids.dtype == np.int32 and ids.tolist() == small.encode(text)
+        ids[:] = -1
+        assert -1 not in small.encode(text)
+
+
+def test_more_words_than_are_remembered_give_the_same_ids(small):
+    text = " ".join(f"{number * 7919 % 1000003:x}" for number in range(words.KNOWN_WORDS))
+    assert small.encode(text, eod_in_text=False) == small._encode_any(text)
+    assert len(small._known) <= words.KNOWN_WORDS
+    long = "x" * 500_000
+    assert small.encode(long) == small._encode_any(long) and long not in small._known
+
+
+def test_special_tokens_are_told_by_name_and_no_text_gives_them(tmp_path):
+    names = ("<|fim_prefix|>", "<|mine|>")
+    tokenizer = train_tokenizer(real_texts()[:1], 500, tmp_path / "t", special=names)
+    ids = [tokenizer.special_id(name) for name in names]
+    assert ids == [498, 499] and tokenizer.vocab_size == 500
+    assert tokenizer.special_id("<|endoftext|>") == tokenizer.eod_id
+    assert tokenizer.special_id("<|extratoken_10|>") is None and tokenizer.special_id("print") is None
+    assert not set(tokenizer.encode("".join(names), eod_in_text=False)) & set(ids)
+    assert tokenizer.decode(ids) == "".join(names) and tokenizer.decode_bytes(ids) == b""
+
+
+@pytest.mark.parametrize("names", [("<|endoftext|>",), ("<|extratoken_12|>",), ("a", "a"), ("",), ("<unk>",)])
+def test_special_tokens_with_a_name_that_is_taken_are_refused(tmp_path, names):
+    with pytest.raises(UserError, match="choose another name"):
+        train_tokenizer(["abc"], 500, tmp_path / "t", special=names)
+
+
+def test_the_files_that_make_it_up_are_all_that_a_copy_needs(small, tmp_path):
+    assert small.files() == ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json")
+    for name in small.files():
+        (tmp_path / name).write_bytes((small.folder / name).read_bytes())
+    assert load_tokenizer(tmp_path).fingerprint == small.fingerprint == fingerprint(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert load_tokenizer(tmp_path).files() == small.files()[:3]
+    assert fingerprint(tmp_path) == small.fingerprint
+
+
+def test_a_folder_that_is_no_tokenizer_says_what_one_is(tmp_path):
+    for function in (load_tokenizer, fingerprint):
+        with pytest.raises(UserError, match=r"no vocab.json, no tokenizer.model: .* folder with vocab.json and merges"):
+            function(tmp_path)
+    for name in ("vocab.json", "tokenizer.model"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(UserError, match=r"holds both vocab.json and tokenizer.model: remove one"):
+        load_tokenizer(tmp_path)
