@@ -17,7 +17,8 @@ os.environ.setdefault("GLOG_v", "3")
 
 COMMANDS = {
     "data build": ("data", "build", "raw code to MindRecord shards and a manifest"),
-    "tokenizer train": ("tokenizer", "train", "a byte-level BPE with CodeGeeX's whitespace tokens"),
+    "tokenizer train": ("tokenizer", "train", "byte-level BPE or SentencePiece, from a corpus or plain files"),
+    "tokenizer compare": ("tokenizer", "compare", "bytes a token and MB/s of several tokenizers, by language"),
     "model show": ("model", "show", "sizes, parameters, bytes and FLOPs of a model"),
     "convert": ("convert", "convert", "a checkpoint from one format, type and layout to another"),
     "quantize": ("quantize", "quantize", "round a checkpoint's weights to one byte, and what that changes"),
