@@ -19,6 +19,7 @@ paraphrases, translations into a language that the benchmark lacks, and solution
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 FRAME_PROBLEMS = 3
 """A span that so many problems of one file share is the file's frame."""
-MIN_FUNCTION_SHINGLES = 30
+MIN_FUNCTION_SHINGLES = 16
 EVIDENCE_CHARS = 120
 
 
@@ -110,24 +111,29 @@ def _function_shingles(parsed: "Parsed") -> tuple[np.ndarray, list[tuple[int, in
     return shingles, ranges
 
 
-def _solutions(problem: Problem) -> list[np.ndarray]:
-    """The shingle sets of a problem's functions, in every language that reads one of its texts without error."""
-    try:
-        from mindgeex.data import grammars
-    except ImportError:
-        return []
+@functools.lru_cache(maxsize=1 << 12)
+def _functions_of(text: str, language: str) -> tuple[np.ndarray, ...] | None:
+    """The shingle sets of a text's functions, if the language's grammar reads it without error and finds any."""
+    from mindgeex.data import grammars
 
+    try:
+        parsed = grammars.parse(text, language)
+    except grammars.ParseTimeout:
+        return None
+    if parsed is None or parsed.tree.root_node.has_error:
+        return None
+    shingles, ranges = _function_shingles(parsed)
+    return tuple(np.unique(shingles[first:after]) for _, _, first, after in ranges) or None
+
+
+def _solutions(problem: Problem) -> list[np.ndarray]:
+    """The shingle sets of a problem's functions that are long enough to tell."""
     found: dict[bytes, np.ndarray] = {}
-    for language in problem.languages:
-        for text in whole_functions(problem.fields):
-            parsed = grammars.parse(text, language)
-            if parsed is None or parsed.tree.root_node.has_error:
-                continue
-            shingles, ranges = _function_shingles(parsed)
-            for _, _, first, after in ranges:
-                unique = np.unique(shingles[first:after])
-                if len(unique) >= MIN_FUNCTION_SHINGLES:
-                    found[unique.tobytes()] = unique
+    for texts in whole_functions(problem.fields):
+        readings = (_functions_of(text, language) for text in texts for language in problem.languages)
+        for shingles in next(filter(None, readings), ()):
+            if len(shingles) >= MIN_FUNCTION_SHINGLES:
+                found[shingles.tobytes()] = shingles
     return list(found.values())
 
 
@@ -267,7 +273,7 @@ def _span_table(problems: list[Problem], size: int) -> tuple[np.ndarray, np.ndar
     benchmarks: dict[str, int] = {}
     tables = []
     for number, problem in enumerate(problems):
-        texts = {*problem.fields.values(), *whole_functions(problem.fields)}
+        texts = {*problem.fields.values(), *itertools.chain(*whole_functions(problem.fields))}
         spans = np.unique(
             np.concatenate([content_spans(text, size) for text in sorted(texts)] or [np.empty(0, np.uint64)])
         )

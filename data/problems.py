@@ -35,7 +35,9 @@ class Problem:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+    with (
+        gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as file
+    ):
         yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
 
 
@@ -47,7 +49,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
 
             yield from ((f":{n}", row) for n, row in enumerate(pyarrow.parquet.read_table(path).to_pylist(), 1))
         elif path.suffix == ".json":
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8-sig"))
             yield from ((f":{n}", row) for n, row in enumerate(value if isinstance(value, list) else [value], 1))
         else:
             for number, line in _lines(path):
@@ -116,8 +118,9 @@ def read_benchmark(folder: Path) -> list[Problem]:
     return problems
 
 
-def whole_functions(fields: dict[str, str]) -> list[str]:
-    """The texts that may be a whole function, most complete first."""
-    solutions = [fields[key] for key in ("canonical_solution", "solution", "code") if key in fields]
+def whole_functions(fields: dict[str, str]) -> list[list[str]]:
+    """For each text of a problem that may be code: that text with what makes it whole, most complete first."""
     heads = [fields[key] for key in ("declaration", "prompt", "text") if key in fields]
-    return [head + "\n" * (not head.endswith("\n")) + body for body in solutions for head in heads] + solutions + heads
+    solutions = [fields[key] for key in ("canonical_solution", "solution", "code") if key in fields]
+    joined = [[head + "\n" * (not head.endswith("\n")) + body for head in heads] + [body] for body in solutions]
+    return joined + [[head] for head in heads]

@@ -26,7 +26,7 @@ KEYWORDS = _words(
     "continue def default defer del delete dict do double elif else end enum enumerate except export extends "
     "extern f32 f64 false final finally float float32 float64 fn for foreach from func function go goto i32 i64 "
     "if impl implements import in inline instanceof int integer interface is isinstance lambda len let list long "
-    "loop map match max min mod mut namespace new nil none nonlocal not null nullptr or package pass print "
+    "loop map match max min mod mut namespace new nil none nonlocal not null nullptr of or package pass print "
     "private protected pub public raise range ref return reversed self set short signed sizeof sorted static std "
     "str string struct sum super switch template then this throw throws true try tuple type typedef typename "
     "typeof u32 u64 u8 undefined unsigned use using usize var vec vector virtual void volatile where while with "
@@ -34,13 +34,13 @@ KEYWORDS = _words(
 )
 """Words of the languages: a copy with other names keeps them."""
 PLAIN = KEYWORDS | _words(
-    "append are args arr array arraylist arrays begin buffer builder but can charat chr cin cmp count cout data each "
-    "eight elseif endl equals err error exception find first five four get has hash hashmap hashset have idx "
+    "append are args arr array arraylist arrays begin buffer builder but can charat chr cin cmp count cout data "
+    "each eight elseif endl equals err error exception find first five four get has hash hashmap hashset have idx "
     "include index item items iter its join key keys last length line lines log main math name next nine node num "
-    "number object off one ord other out override pack pow printf println ptr push pushback put read res result "
-    "results ret returns root seven six size sort split sqrt start stdout stringbuilder strings strlen substr "
-    "substring system temp ten test text that the three tmp tolower tostring toupper two unwrap util val value "
-    "values was will write zero"
+    "number object off one ord other out override pack pow printf println ptr push push_back pushback put read "
+    "res result results ret returns root seven six size size_t sort split sqrt start static_cast stdout "
+    "stringbuilder strings strlen substr substring system temp ten test text that the three tmp to_string tolower "
+    "tostring toupper two unwrap util val value values was will write zero"
 )
 """Words that alone make no span worth a hit: also everybody's names, everyday English, and numbers in words."""
 IMPORT = re.compile(
@@ -48,7 +48,6 @@ IMPORT = re.compile(
     r"|(?:using|use|package)\b.*;)[ \t\r]*$",
     re.MULTILINE,
 )
-CONTENT = re.compile(r"[^\W\d_]{3,}|[\u3040-\u9fff\uac00-\ud7af]")
 
 
 # Tokens: text -> positions and 64-bit hashes, in numpy
@@ -114,8 +113,9 @@ def windows(hashes: np.ndarray, size: int) -> np.ndarray:
     return _scramble(total)
 
 
-def _has_content(words: list[str]) -> np.ndarray:
-    return np.array([any(part not in PLAIN for part in CONTENT.findall(word)) for word in words], bool)
+def _is_content(word: str) -> bool:
+    letters = word.strip("_0123456789")
+    return letters not in PLAIN and (len(letters) > 2 or word > "\u3000")
 
 
 def content_spans(text: str, size: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def content_spans(text: str, size: int) -> np.ndarray:
         if len(hashes) < size:
             continue
         words = [raw[a:b].decode("utf-8", "replace").lower() for a, b in zip(starts, ends, strict=True)]
-        sums = np.concatenate([[0], np.cumsum(_has_content(words))])
+        sums = np.concatenate([[0], np.cumsum([_is_content(word) for word in words])])
         found.append(windows(hashes, size)[sums[size:] > sums[:-size]])
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
 
