@@ -20,6 +20,7 @@ paraphrases, translations into a language that the benchmark lacks, and solution
 import functools
 import hashlib
 import itertools
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,9 +217,9 @@ class Index:
         places = _places(shingles, self.prefixes, self._prefix_sieve)
         found: dict[int, Hit] = {}
         for start, end, first, after in ranges if places else ():
-            candidates = {int(self.prefix_functions[row]) for place, row in places if first <= place < after}
-            mine = np.unique(shingles[first:after]) if candidates else shingles[:0]
-            for candidate in sorted(candidates):
+            inside = places[bisect_left(places, (first, 0)) : bisect_left(places, (after, 0))]
+            mine = np.unique(shingles[first:after]) if inside else shingles[:0]
+            for candidate in sorted({int(self.prefix_functions[row]) for _, row in inside}):
                 problem = self.function_problems[candidate]
                 if problem not in found and self._similar(mine, self.functions[candidate]):
                     evidence = _evidence(parsed.source[start:end])
@@ -265,39 +266,35 @@ def _names(problems: list[Problem]) -> tuple[tuple[str, str], ...]:
 
 
 def _span_table(problems: list[Problem], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The spans that are neither plain nor their file's frame, and the first problem of each benchmark that has it."""
-    if not problems:
-        return np.empty(0, np.uint64), np.empty(0, np.int32)
-    groups: dict[tuple[str, str], int] = {}
-    rows: dict[tuple[str, str, str], int] = {}
-    benchmarks: dict[str, int] = {}
-    tables = []
-    for number, problem in enumerate(problems):
-        texts = {*problem.fields.values(), *itertools.chain(*whole_functions(problem.fields))}
-        spans = np.unique(
-            np.concatenate([content_spans(text, size) for text in sorted(texts)] or [np.empty(0, np.uint64)])
-        )
-        group = groups.setdefault((problem.benchmark, problem.file), len(groups))
-        row = rows.setdefault((problem.benchmark, problem.file, problem.name), len(rows))
-        benchmark = benchmarks.setdefault(problem.benchmark, len(benchmarks))
-        table = np.empty((5, len(spans)), np.uint64)
-        table[0], table[1], table[2], table[3], table[4] = spans, group, row, benchmark, number
-        tables.append(table)
-    span, group, row, benchmark, number = np.concatenate(tables, axis=1)
-    order = np.lexsort((row, group, span))
-    new_row = np.ones(len(order), bool)
-    same_group = (span[order][1:] == span[order][:-1]) & (group[order][1:] == group[order][:-1])
-    new_row[1:] = ~(same_group & (row[order][1:] == row[order][:-1]))
-    group_start = np.flatnonzero(np.concatenate([[True], ~same_group]))
-    frames = np.add.reduceat(new_row, group_start) >= FRAME_PROBLEMS
-    frame_spans = np.unique(span[order][group_start][frames])
-    keep = ~is_in(span, frame_spans) if len(frame_spans) else np.ones(len(span), bool)
-    span, benchmark, number = span[keep], benchmark[keep], number[keep]
-    order = np.lexsort((number, benchmark, span))
-    span, benchmark, number = span[order], benchmark[order], number[order]
-    first = np.ones(len(span), bool)
-    first[1:] = (span[1:] != span[:-1]) | (benchmark[1:] != benchmark[:-1])
-    return span[first], number[first].astype(np.int32)
+    """Every benchmark's spans that are neither plain nor frame, ascending, and the first problem that has each."""
+    spans, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+    for name in dict.fromkeys(problem.benchmark for problem in problems):
+        numbers = [number for number, problem in enumerate(problems) if problem.benchmark == name]
+        sets = [_problem_spans(problems[number], size) for number in numbers]
+        files: dict[str, dict[str, list[np.ndarray]]] = {}
+        for number, some in zip(numbers, sets, strict=True):
+            files.setdefault(problems[number].file, {}).setdefault(problems[number].name, []).append(some)
+        found = np.concatenate(sets)
+        owner = np.repeat(np.array(numbers, np.int32), [len(some) for some in sets])
+        own = ~np.isin(found, np.concatenate([_frame(rows) for rows in files.values()]))
+        unique, first = np.unique(found[own], return_index=True)
+        spans.append(unique)
+        owners.append(owner[own][first])
+    order = np.argsort(np.concatenate(spans), kind="stable")
+    return np.concatenate(spans)[order], np.concatenate(owners)[order]
+
+
+def _problem_spans(problem: Problem, size: int) -> np.ndarray:
+    texts = dict.fromkeys([*problem.fields.values(), *itertools.chain(*whole_functions(problem.fields))])
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *(content_spans(text, size) for text in texts)]))
+
+
+def _frame(rows: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """The spans that several problems of a file have, given the spans of each problem's rows."""
+    spans, counts = np.unique(
+        np.concatenate([np.unique(np.concatenate(sets)) for sets in rows.values()]), return_counts=True
+    )
+    return spans[counts >= FRAME_PROBLEMS]
 
 
 def _function_table(problems: list[Problem]) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
