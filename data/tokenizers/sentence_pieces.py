@@ -25,6 +25,7 @@ MAX_BYTES = 1 << 28
 """Of text to train on: SentencePiece holds all of it in memory."""
 CHUNK_CHARS = 4096
 """A text is given to the trainer in pieces that end at a line end, if there is one; it would pass over longer ones."""
+CHUNK = re.compile(rf"(?s).{{1,{CHUNK_CHARS}}}(?=\n)|.{{1,{CHUNK_CHARS}}}")
 COVERAGE = 0.9995
 """Characters that make up this share of the text become pieces; the others are spelt in bytes."""
 
@@ -41,9 +42,6 @@ CROSSING = re.compile(rf"(?s)[^ ] |[^ ][0-9]|[0-9].|[A-Za-z][^A-Za-z{OTHER}]|[^A
 """Two characters that stand in two words."""
 PROBE = "  a\n\t b \r\n\n    Ａﬁe\u0301\ufeff\u3000变量🎉\x00 "
 """What normalisation, or a vocabulary without bytes, would change."""
-
-
-CHUNK = re.compile(rf"(?s).{{1,{CHUNK_CHARS}}}(?=\n)|.{{1,{CHUNK_CHARS}}}")
 
 
 class SentencePieces(WordTokenizer):
