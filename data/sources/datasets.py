@@ -9,6 +9,7 @@ Does not cover: fetching them.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mindgeex.data.document import Document, Drop
@@ -21,12 +22,25 @@ from mindgeex.data.sources.rows import SUFFIXES, BadRow, read_rows
 from mindgeex.data.sources.streams import Corrupt
 from mindgeex.data.sources.text import READ_LIMIT_BYTES, printable
 
-Item = Document | Drop
 Wanted = Callable[[str, str], bool]
 
 
+@dataclass(frozen=True)
+class Fields:
+    """What a row says."""
+
+    text: str
+    repo: str
+    path: str = ""
+    language: str | None = None
+    """The language as the data set names it."""
+
+    licence: str | None = None
+    stars: int | None = None
+
+
 class RowSource:
-    """Files of rows; a kind says which columns it reads and how a row becomes a document."""
+    """Files of rows; a kind says which columns it reads and what they mean."""
 
     kind: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
@@ -39,39 +53,51 @@ class RowSource:
         """One part a file, sorted by name."""
         return self.files.list()
 
-    def read(self, part: File, wanted: Wanted) -> Iterator[Item]:
+    def read(self, part: File, wanted: Wanted) -> Iterator[Document | Drop]:
         """Each row as a Document or a Drop; bad_row names the file and the line, corrupt_file the file."""
         name = printable(part.name)
         try:
             with self.files.open(part.name) as file:
                 for number, row in read_rows(file, self.columns):
-                    try:
-                        if isinstance(row, BadRow):
-                            raise row
-                        item = self.document(row, wanted)
-                    except BadRow as error:
-                        item = Drop("bad_row", self.kind, name, f"line {number}: {error}")
-                    yield item
+                    yield self._read_row(row, wanted, name, number)
         except Corrupt as error:
             yield Drop("corrupt_file", self.kind, name, str(error))
         except OSError as error:
             yield Drop("unreadable", self.kind, name, error.strerror or str(error))
 
-    def document(self, row: dict[str, Any], wanted: Wanted) -> Item:
-        """What a row is.
+    def _read_row(self, row: dict[str, Any] | BadRow, wanted: Wanted, name: str, number: int) -> Document | Drop:
+        try:
+            if isinstance(row, BadRow):
+                raise row
+            fields = self.fields(row)
+        except BadRow as error:
+            return Drop("bad_row", self.kind, name, f"line {number}: {error}")
+        if isinstance(fields, Drop):
+            return fields
+        if not wanted(fields.repo, fields.path):
+            return Drop("not_sampled", fields.repo, fields.path)
+        if len(fields.text) > READ_LIMIT_BYTES:
+            return Drop("too_large", fields.repo, fields.path, f"{len(fields.text)} characters")
+        language = self.language(fields)
+        if language is None:
+            return Drop("unknown_language", fields.repo, fields.path)
+        if language not in self.languages:
+            return Drop("other_language", fields.repo, fields.path, language)
+        return Document(fields.text, language, fields.repo, fields.path, fields.licence, fields.stars)
+
+    def fields(self, row: dict[str, Any]) -> Fields | Drop:
+        """What a row says, or the reason why it is not read further.
 
         Raises:
             BadRow: it misses what it needs.
         """
         raise NotImplementedError
 
-    def finish(self, document: Document, wanted: Wanted) -> Item:
-        """The document, if its language and the sample want it."""
-        if document.language not in self.languages:
-            return Drop("other_language", document.repo, document.path, document.language)
-        if not wanted(document.repo, document.path):
-            return Drop("not_sampled", document.repo, document.path)
-        return document
+    def language(self, fields: Fields) -> str | None:
+        """By the path, else as the data set names it, else by the text; None if nothing tells."""
+        if possible_languages(fields.path.rpartition("/")[2]):
+            return detect_language(fields.path, fields.text) or "none"
+        return language_named(fields.language) if fields.language else guess_language(fields.text)
 
 
 class PileSource(RowSource):
@@ -80,25 +106,20 @@ class PileSource(RowSource):
     kind = "pile"
     columns = ("text", "meta")
 
-    def document(self, row: dict[str, Any], wanted: Wanted) -> Item:
-        """A row of the set Github, its language read off its text where `meta` does not name it."""
+    def fields(self, row: dict[str, Any]) -> Fields | Drop:
+        """A row of the set Github, with whatever else its `meta` names; `other_set`, or `few_stars` where it does."""
         text, meta = text_of(row, "text"), row.get("meta")
         if not isinstance(meta, dict):
             raise BadRow("no meta")
         repo = name_in(meta, "repo_name", "repository", "repo") or own_repository(self.kind, text)
         path = name_in(meta, "path", "file_path", "file_name") or ""
         if meta.get("pile_set_name") != "Github":
-            return Drop("other_set", repo, path, str(meta.get("pile_set_name"))[:60])
+            return Drop("other_set", repo, path, (name_in(meta, "pile_set_name") or "")[:60])
         stars = number_in(meta, "stars", "stargazers")
         if stars is not None and stars <= self.repositories.pile_min_stars:
             return Drop("few_stars", repo, path, f"{stars} stars")
-        if len(text) > READ_LIMIT_BYTES:
-            return Drop("too_large", repo, path)
-        language = language_of_row(path, text, name_in(meta, "language", "lang"))
-        if language is None:
-            return Drop("unknown_language", repo, path)
-        licence = name_in(meta, "license", "licence")
-        return self.finish(Document(text, language, repo, path, canonical_licence(licence or ""), stars), wanted)
+        licence = canonical_licence(name_in(meta, "license", "licence") or "")
+        return Fields(text, repo, path, name_in(meta, "language", "lang"), licence, stars)
 
 
 class CodeParrotSource(RowSource):
@@ -107,19 +128,12 @@ class CodeParrotSource(RowSource):
     kind = "codeparrot"
     columns = ("repo_name", "path", "content", "code", "license", "language")
 
-    def document(self, row: dict[str, Any], wanted: Wanted) -> Item:
-        """A file, its language that of its path, else the one the row names."""
+    def fields(self, row: dict[str, Any]) -> Fields:
+        """A file of a repository."""
         text = text_of(row, "content", "code")
         repo = name_in(row, "repo_name") or own_repository(self.kind, text)
-        path = name_in(row, "path") or ""
-        if len(text) > READ_LIMIT_BYTES:
-            return Drop("too_large", repo, path)
-        language = language_of_row(path, text, name_in(row, "language"))
-        if language is None:
-            return Drop("unknown_language", repo, path)
-        return self.finish(
-            Document(text, language, repo, path, canonical_licence(name_in(row, "license") or "")), wanted
-        )
+        licence = canonical_licence(name_in(row, "license") or "")
+        return Fields(text, repo, name_in(row, "path") or "", name_in(row, "language"), licence)
 
 
 class JsonlSource(RowSource):
@@ -128,19 +142,16 @@ class JsonlSource(RowSource):
     kind = "jsonl"
     columns = ("text", "content", "language")
 
-    def document(self, row: dict[str, Any], wanted: Wanted) -> Item:
-        """A text, its language by its share of Chinese characters where the row does not name it."""
+    def fields(self, row: dict[str, Any]) -> Fields:
+        """A text."""
         text = text_of(row, "text", "content")
-        repo = own_repository(self.kind, text)
-        if len(text) > READ_LIMIT_BYTES:
-            return Drop("too_large", repo, "")
+        return Fields(text, own_repository(self.kind, text), language=name_in(row, "language"))
+
+    def language(self, fields: Fields) -> str | None:
+        """As the row names it, else by its share of Chinese characters."""
         from mindgeex.data.languages import prose
 
-        named = name_in(row, "language")
-        language = language_named(named) if named else prose(text)
-        if language is None:
-            return Drop("other_language", repo, "", str(named)[:60])
-        return self.finish(Document(text, language, repo, ""), wanted)
+        return language_named(fields.language) if fields.language else prose(fields.text)
 
 
 def text_of(row: dict[str, Any], *keys: str) -> str:
@@ -181,13 +192,6 @@ def own_repository(kind: str, text: str) -> str:
     return f"{kind}/{hashlib.sha256(text.encode('utf-8')).hexdigest()[:16]}"
 
 
-def language_of_row(path: str, text: str, named: str | None) -> str | None:
-    """The language by the path, else by its name, else by the text; None if none of these tells, or it is not ours."""
-    if possible_languages(path.rpartition("/")[2]):
-        return detect_language(path, text)
-    return language_named(named) if named else guess_language(text)
-
-
 def _names() -> dict[str, str]:
     names = {key: canonical(key) for key in TAGS}
     for key, tag in TAGS.items():  # the name inside the tag: `// language: C++`, `/* language: CSS */`
@@ -204,6 +208,7 @@ def _names() -> dict[str, str]:
 _LANGUAGES = _names()
 
 
-def language_named(name: str) -> str | None:
-    """The key of a language by the name a data set has for it: `C++`, `GO`, `zh`; None for one that is not ours."""
-    return _LANGUAGES.get(name.strip().lower())
+def language_named(name: str) -> str:
+    """The key of a language by the name a data set has for it: `C++`, `GO`, `zh`; the name itself if it is not ours."""
+    name = name.strip().lower()
+    return _LANGUAGES.get(name, name[:60])

@@ -18,6 +18,10 @@ from mindgeex.common.errors import UserError
 REMOTE_BLOCK_BYTES = 1 << 20
 
 
+class Missing(UserError):
+    """There is no such file or folder."""
+
+
 @dataclass(frozen=True)
 class File:
     """One file of a place; also the Part of the sources that read a file as a whole."""
@@ -49,7 +53,7 @@ class Files:
             self._file_system()
         self.glob = "*" in argument if self.remote else glob.has_magic(argument) and not os.path.exists(self.place)
         if not self.remote and not self.glob and not os.path.exists(self.place):
-            raise UserError(f"--source {self.spec}: no such file or folder")
+            raise Missing(f"--source {self.spec}: no such file or folder")
 
     def list(self) -> Iterator[File]:
         """The files, sorted by name.
@@ -60,7 +64,7 @@ class Files:
         found = sorted(self._remote() if self.remote else self._local())
         if not found:
             what = "matches no file" if self.glob else f"holds no file named {' '.join('*' + s for s in self.suffixes)}"
-            raise UserError(f"--source {self.spec}: {what}")
+            raise Missing(f"--source {self.spec}: {what}")
         return (File(name, num_bytes) for name, num_bytes in found)
 
     def open(self, name: str) -> io.BufferedReader:
@@ -136,7 +140,7 @@ class Files:
             else:
                 found = {path: file_system.info(path)}
         except FileNotFoundError:
-            raise UserError(f"--source {self.spec}: no such file or folder") from None
+            raise Missing(f"--source {self.spec}: no such file or folder") from None
         except UserError:
             raise
         except Exception as error:

@@ -1,7 +1,8 @@
 """`github:PATH`: repositories that were fetched before, listed in a manifest with what GitHub knows of them.
 
 The manifest has a JSON object a line: name, stars, size (bytes), licence (SPDX, or null), and archive (a file) or path
-(a folder), a URL or relative to the manifest.
+(a folder), each relative to the manifest,
+an archive also a URL.
 
 Covers: CodeGeeX's rules for whole repositories. Does not cover: fetching, repositories that other sources hold too.
 """
@@ -17,7 +18,7 @@ from mindgeex.data.document import Document, Drop
 from mindgeex.data.licences import COMMON, canonical_licence
 from mindgeex.data.sources import RepositoryRules
 from mindgeex.data.sources.archives import Archive, read_archive
-from mindgeex.data.sources.files import Files
+from mindgeex.data.sources.files import Files, Missing
 from mindgeex.data.sources.local import LocalSource
 from mindgeex.data.sources.rows import BadRow, read_rows
 
@@ -87,9 +88,9 @@ class GithubSource:
     def _archive(self, part: GithubPart, wanted: Callable[[str, str], bool]) -> Iterator[Document | Drop]:
         try:
             files = Files("github", self._place(part), ())
-            (found,) = files.list()
-        except UserError as error:
-            yield Drop("unreadable", part.name, "", str(error))
+            found = next(files.list())
+        except Missing:
+            yield Drop("unreadable", part.name, "", f"{part.place}: no such file")
             return
         archive = Archive(
             lambda: files.open(found.name), part.place, found.num_bytes, part.name, part.licence, part.stars
@@ -98,9 +99,9 @@ class GithubSource:
 
     def _folder(self, part: GithubPart, wanted: Callable[[str, str], bool]) -> Iterator[Document | Drop]:
         try:
-            source = LocalSource(self._place(part), self.languages, self.repositories)
-        except UserError as error:
-            yield Drop("unreadable", part.name, "", str(error))
+            source = LocalSource(self._place(part), self.languages)
+        except UserError:
+            yield Drop("unreadable", part.name, "", f"{part.place}: no such folder")
             return
         for files in source.parts_of(part.name):
             yield from source.read(files, wanted, part.licence, part.stars)

@@ -310,8 +310,8 @@ HEADS: dict[str, tuple[tuple[str, str, float], ...]] = {
     "parameter": ((r" ?\(", "fortran", 3),),
     "create": (
         (
-            r" (?:or replace )?(?:temp\w* |unique |unlogged |global |external )?(?:table|function|view|index|type|database"
-            r"|schema|trigger|sequence|procedure|operator|aggregate|role|user|extension|cast)\b",
+            r" (?:or replace )?(?:temp\w* |unique |unlogged |global |external )?(?:table|function|view|index|type"
+            r"|database|schema|trigger|sequence|procedure|operator|aggregate|role|user|extension|cast)\b",
             "sql",
             3,
         ),

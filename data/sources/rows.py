@@ -18,7 +18,7 @@ SUFFIXES = tuple(
     for packed in ("", ".gz", ".zst", ".xz", ".bz2")
 ) + (".parquet",)  # fmt: skip
 
-LINE_BYTES = 128 << 20
+LINE_BYTES = 64 << 20
 """A longer line is no row."""
 
 BATCH_ROWS = 16
