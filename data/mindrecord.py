@@ -1,19 +1,16 @@
-"""Rows -> MindRecord shards with checksums; and a corpus back as batches in an order that can be resumed anywhere.
+"""A corpus of MindRecord shards back as batches, in an order that can be resumed anywhere; and what is wrong with one.
 
-A shard is a `.mindrecord` file with one column, `input_ids` int32 [seq_length + 1], and its `.db` index. Shards are
-read with MindDataset and a SubsetSampler: in random order 9,400 rows of 257 tokens a second on one core. FileReader
-gives 17,000 from beginning to end, but can neither shuffle nor start in the middle.
+Rows are read a chunk at a time, shard by shard with MindDataset and a SubsetSampler: about 7,000 rows of 257 tokens,
+5,500 of 2,049 a second on one core, and some 5 ms for each shard that a chunk touches. Memory is that of a chunk,
+whatever the corpus's size; one MindDataset of all shards would take 13 bytes for every row of the corpus.
 
 Covers: altered, truncated and missing files; the same global order for every number of ranks.
-Does not cover: writing with several processes; corpora whose permutation (8 bytes a row) does not fit in memory.
+Does not cover: reading ahead in the background.
 """
 
-import errno
 import hashlib
-import itertools
 import json
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,82 +18,28 @@ from typing import Any, Literal
 import numpy as np
 
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import disk_errors, read_json, sha256_file
-from mindgeex.data.document import Document, file_entry, read_shard
-from mindgeex.data.tokenizer import Tokenizer, load_tokenizer
+from mindgeex.common.files import read_json
+from mindgeex.common.progress import progress
+from mindgeex.data.document import Document, read_shard
+from mindgeex.data.order import Order
+from mindgeex.data.shards import REMEDY, check_file, count_rows, read_rows, write_shard
+from mindgeex.data.tokenizers import Tokenizer, load_tokenizer
 
-FORMAT = "mindgeex-corpus-1"
-WRITE_ROWS = 1024
-"""Rows handed to MindSpore at a time; part of the format, since a shard's bytes depend on it."""
+__all__ = ["FORMAT", "Check", "Corpus", "Split", "fingerprint", "is_corpus", "read_manifest", "verify", "write_shard"]
 
-HEADER_BYTES = 1 << 20
-PAGE_BYTES = 1 << 22
-"""MindRecord writes whole headers and pages; its own 16 and 32 MB would make the smallest shard 50 MB. A page holds at
-least one row, so rows may have a million tokens."""
+FORMAT = "mindgeex-corpus-2"
+FIRST_CHUNK_ROWS = 256
+CHUNK_BYTES = 1 << 26
+"""Rows a reader takes at once: few in the beginning, then twice as many each time up to so many bytes."""
 
-CHUNK_ROWS = 1 << 16
-"""Rows a reader plans ahead; an epoch is read in chunks of this size."""
+VERIFY_ROWS = 1 << 12
+"""Rows that `verify` looks at together."""
+
+HASHED_BYTES = 1 << 30
+"""Corpora up to this size are hashed when they are opened; it takes a second or two."""
 
 Split = Literal["train", "heldout"]
-
-
-def write_shards(blocks: Iterable[np.ndarray], folder: Path, prefix: str, rows_per_shard: int) -> list[dict[str, Any]]:
-    """Writes rows to `<prefix>-00000.mindrecord` and so on, in a folder that nobody reads yet.
-
-    Args:
-        blocks: int32 [rows, seq_length + 1] each, any number of rows of the same length.
-        folder: where; made if absent.
-        prefix: the shards' name, also their `split` in the manifest.
-        rows_per_shard: rows in every shard but the last.
-
-    Returns:
-        The manifest's entries: file, bytes, sha256, split, rows, and the same of the index.
-
-    Raises:
-        UserError: the disk is full.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    entries: list[dict[str, Any]] = []
-    pieces: list[np.ndarray] = []
-    held = 0
-    for block in blocks:
-        pieces.append(block)
-        held += len(block)
-        if held >= rows_per_shard:  # joined only then: joining at every block would copy the same rows over and over
-            rows = np.concatenate(pieces)
-            while len(rows) >= rows_per_shard:
-                entries.append(_write_shard(rows[:rows_per_shard], folder, prefix, len(entries)))
-                rows = rows[rows_per_shard:]
-            pieces, held = [rows], len(rows)
-    if held:
-        entries.append(_write_shard(np.concatenate(pieces), folder, prefix, len(entries)))
-    return entries
-
-
-def _write_shard(rows: np.ndarray, folder: Path, prefix: str, number: int) -> dict[str, Any]:
-    from mindspore.mindrecord import FileWriter
-
-    path = folder / f"{prefix}-{number:05d}.mindrecord"
-    try:
-        writer = FileWriter(str(path), shard_num=1)
-        writer.set_header_size(HEADER_BYTES)
-        writer.set_page_size(PAGE_BYTES)
-        writer.add_schema({"input_ids": {"type": "int32", "shape": [rows.shape[1]]}}, "rows of tokens")
-        for start in range(0, len(rows), WRITE_ROWS):
-            writer.write_raw_data([{"input_ids": row} for row in rows[start : start + WRITE_ROWS]])
-        writer.commit()
-    except RuntimeError as error:  # MindSpore stops so when less than about 10 MB are free
-        with disk_errors(folder):
-            if "No free disk" in str(error) or shutil.disk_usage(folder).free < rows.nbytes + PAGE_BYTES:
-                raise OSError(errno.ENOSPC, str(error)) from error
-        raise
-    index = path.with_name(path.name + ".db")
-    return {
-        **file_entry(path, folder.parent),
-        "split": prefix,
-        "rows": len(rows),
-        "index": file_entry(index, folder.parent),
-    }
+Check = Literal["auto", "sizes", "full"]
 
 
 def is_corpus(folder: Path) -> bool:
@@ -113,36 +56,52 @@ def fingerprint(shards: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(shards, sort_keys=True).encode("utf-8")).hexdigest()
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a corpus of this format; whether its files are there is not looked at.
+
+    Raises:
+        UserError: there is none, or of another format.
+    """
+    if not (folder / "manifest.json").is_file():
+        raise UserError(f"{folder}: no manifest.json, so no complete corpus: make one with `mindgeex data build`")
+    manifest = read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{folder}/manifest.json: format is not {FORMAT!r}: choose another folder, or build it again")
+    return manifest
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """A folder that `pipeline.build` made, checked file by file."""
+    """A folder that `pipeline.build` made."""
 
     folder: Path
     manifest: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: Path) -> "Corpus":
-        """Reads the manifest and checks size and SHA-256 of every shard, index and tokenizer file.
+    def open(cls, folder: Path, check: Check = "auto") -> "Corpus":
+        """Reads the manifest and checks the files of shards and tokenizer.
+
+        Args:
+            folder: the corpus's.
+            check: `sizes` looks for each file and its size, and hashes the tokenizer; `full` hashes all; `auto` hashes
+                all up to HASHED_BYTES. In any case rows are checked when they are read.
 
         Raises:
             UserError: no corpus, or a file that is missing or not as it was written, by name.
         """
         folder = Path(folder)
-        if not (folder / "manifest.json").is_file():
-            raise UserError(f"{folder}: no manifest.json, so no complete corpus: make one with `mindgeex data build`")
-        manifest = read_json(folder / "manifest.json")
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise UserError(f"{folder}/manifest.json: format is not {FORMAT!r}: choose another folder")
+        manifest = read_manifest(folder)
         try:
-            for shard in manifest["shards"]:
-                _check(folder, shard)
-                _check(folder, shard["index"])
+            entries = [shard[key] for shard in manifest["shards"] for key in ("index", "checksums")]
+            entries += manifest["shards"]
+            total = sum(entry["bytes"] for entry in entries)
+            hashed = check == "full" or (check == "auto" and total <= HASHED_BYTES)
+            for entry in entries:
+                check_file(folder, entry, hashed)
             for entry in manifest["tokenizer"]["files"]:
-                _check(folder, entry)
+                check_file(folder, entry)
         except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{folder}/manifest.json: altered ({error}): build the corpus again with --overwrite"
-            ) from None
+            raise UserError(f"{folder}/manifest.json: altered ({error}): {REMEDY}") from None
         return cls(folder, manifest)
 
     @property
@@ -174,14 +133,14 @@ class Corpus:
         return sum(shard["rows"] for shard in self._shards(split))
 
     def documents(self, split: Split) -> Iterator[Document]:
-        """The documents of a split, as text, in the order of the rows.
+        """The documents of a split, as text, in the order they were numbered.
 
         Raises:
             UserError: a file is missing or altered.
         """
         for entry in self.manifest["document_shards"]:
             if entry["split"] == split:
-                _check(self.folder, entry)
+                check_file(self.folder, entry)
                 yield from read_shard(self.folder / entry["file"])
 
     def batches(
@@ -198,8 +157,8 @@ class Corpus:
         """Batches of rows for one rank, int32 [batch_size, seq_length + 1].
 
         The rows of all epochs stand in one global order, which depends on `seed` alone: each epoch is a permutation by
-        Philox(seed, epoch). A step takes the next `batch_size * world` of them, rank 0 the first `batch_size`. So
-        a run may stop after any step and go on with another `world`, from `start_row` = rows seen by all ranks.
+        (seed, epoch), see order.py. A step takes the next `batch_size * world` of them, rank 0 the first `batch_size`.
+        So a run may stop after any step and go on with another `world`, from `start_row` = rows seen by all ranks.
 
         Args:
             split: "train" or "heldout".
@@ -213,7 +172,7 @@ class Corpus:
                 loss, so that every rank gets as many batches of the same shape. None goes on for ever.
 
         Raises:
-            UserError: the split has no rows.
+            UserError: the split has no rows, or a file is missing or altered.
         """
         total = self.num_rows(split)
         if total == 0:
@@ -222,81 +181,112 @@ class Corpus:
             )
         if not (batch_size > 0 and 0 <= rank < world and start_row >= 0):
             raise ValueError(f"batch_size={batch_size}, rank={rank}, world={world}, start_row={start_row}")
-        step_rows = batch_size * world
-        steps_a_chunk = max(1, min(CHUNK_ROWS, total) // batch_size)
-        order = _Order(total, seed, shuffle)
-        end = None if epochs is None else epochs * total
-        position = start_row
+        order = Order(total, seed, shuffle)
+        width, end = self.seq_length + 1, None if epochs is None else epochs * total
+        position, chunk_rows = start_row, FIRST_CHUNK_ROWS
         while end is None or position < end:
-            steps = steps_a_chunk if end is None else min(steps_a_chunk, -(-(end - position) // step_rows))
-            starts = position + rank * batch_size + step_rows * np.arange(steps)
+            starts = position + batch_size * (rank + world * np.arange(max(1, chunk_rows // batch_size)))
+            starts = starts[: None if end is None else -(-(end - position) // (batch_size * world))]
             slots = (starts[:, None] + np.arange(batch_size)).ravel()
-            yield from self._read(split, order, slots, end, batch_size)
-            position += steps * step_rows
+            rows = np.full((len(slots), width), self.eod_id, np.int32)
+            inside = slice(None) if end is None else slots < end
+            rows[inside] = self._rows(split, order.rows(slots[inside]))
+            yield from rows.reshape(-1, batch_size, width)
+            position += len(starts) * batch_size * world
+            chunk_rows = min(2 * chunk_rows, CHUNK_BYTES // (4 * width))
 
-    def _read(
-        self, split: Split, order: "_Order", slots: np.ndarray, end: int | None, batch_size: int
-    ) -> Iterator[np.ndarray]:
-        """Batches of the rows at `slots` of the global order; slots at or behind `end` give rows of EOD."""
-        inside = slots if end is None else slots[slots < end]
-        rows = self._rows(split, order.rows(inside))
-        for _ in range(len(slots) // batch_size):
-            batch = np.full((batch_size, self.seq_length + 1), self.eod_id, np.int32)
-            for place, row in enumerate(itertools.islice(rows, batch_size)):
-                batch[place] = row
-            yield batch
+    def _rows(self, split: Split, numbers: np.ndarray) -> np.ndarray:
+        """The rows of the split with these numbers, in this order, read shard by shard."""
+        shards = list(self._shards(split))
+        first = np.cumsum([0, *(shard["rows"] for shard in shards)])
+        wanted, places = np.unique(numbers, return_inverse=True)
+        bounds = np.searchsorted(wanted, first)
+        found = [
+            read_rows(self.folder, shard, wanted[begin:end] - first[number])
+            for number, (shard, begin, end) in enumerate(zip(shards, bounds[:-1], bounds[1:], strict=True))
+            if begin < end
+        ]
+        return np.concatenate([np.zeros((0, self.seq_length + 1), np.int32), *found])[places]
 
-    def _rows(self, split: Split, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """The rows with these numbers, in this order; MindDataset takes at most as many at once as there are rows."""
-        import mindspore.dataset as dataset
-
-        files = [str(self.folder / shard["file"]) for shard in self._shards(split)]
-        total = self.num_rows(split)
-        for start in range(0, len(indices), total):
-            sampler = dataset.SubsetSampler(indices[start : start + total].tolist())
-            rows = dataset.MindDataset(files, columns_list=["input_ids"], num_parallel_workers=1, sampler=sampler)
-            for (row,) in rows.create_tuple_iterator(num_epochs=1, output_numpy=True):
-                yield row
-
-    def _shards(self, split: Split) -> list[dict[str, Any]]:
-        return [shard for shard in self.manifest["shards"] if shard["split"] == split]
+    def _shards(self, split: Split) -> Iterator[dict[str, Any]]:
+        return (shard for shard in self.manifest["shards"] if shard["split"] == split)
 
 
-class _Order:
-    """The global order: slot -> row. Keeps the permutations of the two epochs last asked for."""
+def verify(folder: Path) -> Iterator[str]:
+    """What is wrong with a corpus, problem by problem: every file is hashed, every row and document read.
 
-    def __init__(self, total: int, seed: int, shuffle: bool):
-        self.total, self.seed, self.shuffle = total, seed, shuffle
-        self._epochs: dict[int, np.ndarray] = {}
+    Args:
+        folder: the corpus's.
 
-    def rows(self, slots: np.ndarray) -> np.ndarray:
-        epochs, places = np.divmod(slots, self.total)
-        if not self.shuffle:
-            return places
-        result = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            result[chosen] = self._permutation(int(epoch))[places[chosen]]
-        return result
+    Raises:
+        UserError: it has no manifest, or none of this format.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    entries = list(_file_entries(manifest))
+    bad = set()
+    with progress("verify files, MB", sum(entry["bytes"] for entry in entries) // 1_000_000) as bar:
+        for entry in entries:
+            try:
+                check_file(folder, entry)
+            except UserError as error:
+                bad.add(entry["file"])
+                yield str(error)
+            bar.advance(entry["bytes"] // 1_000_000)
+    known = {entry["file"] for entry in entries}
+    for part in ("shards", "documents", "tokenizer"):
+        for path in sorted((folder / part).rglob("*")):
+            if path.is_file() and path.relative_to(folder).as_posix() not in known:
+                yield f"{path}: not in the manifest: delete it"
+    try:
+        whole = [s for s in manifest["shards"] if bad.isdisjoint(entry["file"] for entry in _file_entries(s))]
+        with progress("verify rows", sum(shard["rows"] for shard in whole)) as bar:
+            for shard in whole:
+                yield from _verify_rows(folder, shard, manifest["tokenizer"]["vocab_size"])
+                bar.advance(shard["rows"])
+        yield from _verify_counts(folder, manifest, bad)
+    except (KeyError, TypeError) as error:
+        yield f"{folder}/manifest.json: altered ({error}): {REMEDY}"
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        if epoch not in self._epochs:
-            self._epochs = {key: value for key, value in self._epochs.items() if key == epoch - 1}
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            self._epochs[epoch] = generator.permutation(self.total)
-        return self._epochs[epoch]
+
+def _file_entries(value: Any) -> Iterator[dict[str, Any]]:
+    """Everything in a manifest that tells of a file."""
+    if isinstance(value, dict) and {"file", "bytes", "sha256"} <= value.keys():
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _file_entries(inner)
 
 
-def _check(folder: Path, entry: dict[str, Any]) -> None:
-    path = folder / entry["file"]
-    if not path.is_file():
-        raise UserError(f"{path}: missing from the corpus: build it again with --overwrite")
-    if path.stat().st_size != entry["bytes"]:
-        raise UserError(
-            f"{path}: has {path.stat().st_size} bytes, the manifest says {entry['bytes']}: truncated or altered; "
-            "build the corpus again with --overwrite"
-        )
-    if sha256_file(path) != entry["sha256"]:
-        raise UserError(
-            f"{path}: SHA-256 differs from the manifest's: altered; build the corpus again with --overwrite"
-        )
+def _verify_rows(folder: Path, shard: dict[str, Any], vocab_size: int) -> Iterator[str]:
+    path = folder / shard["file"]
+    try:
+        if (count := count_rows(path)) != shard["rows"]:
+            yield f"{path}: has {count} rows, the manifest says {shard['rows']}: {REMEDY}"
+            return
+        for start in range(0, count, VERIFY_ROWS):
+            rows = read_rows(folder, shard, np.arange(start, min(count, start + VERIFY_ROWS)))
+            outside = (rows < 0) | (rows >= vocab_size)
+            if outside.any():
+                row, column = np.argwhere(outside)[0]
+                yield (
+                    f"{path}: row {start + row} holds id {rows[row, column]}, the tokenizer has {vocab_size}: {REMEDY}"
+                )
+                return
+    except UserError as error:
+        yield str(error)
+
+
+def _verify_counts(folder: Path, manifest: dict[str, Any], bad: set[str]) -> Iterator[str]:
+    """Rows and documents of each split, as counted here and as the manifest's `splits` has them."""
+    for split, counts in manifest["splits"].items():
+        rows = sum(shard["rows"] for shard in manifest["shards"] if shard["split"] == split)
+        if rows != counts["rows"]:
+            yield f"{folder}/manifest.json: splits.{split}.rows={counts['rows']}, its shards have {rows}: {REMEDY}"
+        shards = [entry for entry in manifest["document_shards"] if entry["split"] == split]
+        if bad.isdisjoint(entry["file"] for entry in shards):
+            documents = sum(1 for entry in shards for _ in read_shard(folder / entry["file"]))
+            if documents != counts["documents"]:
+                yield (
+                    f"{folder}/manifest.json: splits.{split}.documents={counts['documents']}, "
+                    f"its files hold {documents}: {REMEDY}"
+                )
