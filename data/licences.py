@@ -175,20 +175,20 @@ def _allowed(licence: str, allow: frozenset[str]) -> bool:
         return result
 
     def one() -> bool:
-        if not tokens:
-            return False
         token = tokens.pop()
         if token == "(":
             result = either()
-            return bool(tokens) and tokens.pop() == ")" and result
+            return tokens.pop() == ")" and result
         result = token in allow
         if len(tokens) > 1 and tokens[-1].upper() == "WITH":
             tokens.pop()
             result |= f"{token} WITH {tokens.pop()}" in allow
         return result
 
-    result = either()
-    return result and not tokens
+    try:
+        return either() and not tokens
+    except IndexError:  # it ends where something has to follow
+        return False
 
 
 _LICENCE_NAME = re.compile(r"(?:un)?licen[cs]e(?:[-._].*)?|copying(?:[-._].*)?", re.IGNORECASE)
