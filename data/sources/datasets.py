@@ -149,9 +149,11 @@ class JsonlSource(RowSource):
 
     def language(self, fields: Fields) -> str | None:
         """As the row names it, else by its share of Chinese characters."""
+        if fields.language:
+            return language_named(fields.language)
         from mindgeex.data.languages import prose
 
-        return language_named(fields.language) if fields.language else prose(fields.text)
+        return prose(fields.text)
 
 
 def text_of(row: dict[str, Any], *keys: str) -> str:

@@ -21,6 +21,7 @@ from mindgeex.data.sources.archives import Archive, read_archive
 from mindgeex.data.sources.files import Files, Missing
 from mindgeex.data.sources.local import LocalSource
 from mindgeex.data.sources.rows import BadRow, read_rows
+from mindgeex.data.sources.streams import Corrupt
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 KEYS: dict[str, tuple[type, ...]] = {
@@ -64,9 +65,12 @@ class GithubSource:
             UserError: a line of the manifest is not as it should be.
         """
         for manifest in self.files.list():
-            with self.files.open(manifest.name) as file:
-                for number, row in read_rows(file, ()):
-                    yield _part(manifest.name, f"{manifest.name}, line {number}", row)
+            try:
+                with self.files.open(manifest.name) as file:
+                    for number, row in read_rows(file, ()):
+                        yield _part(manifest.name, f"{manifest.name}, line {number}", row)
+            except (Corrupt, OSError) as error:
+                raise UserError(f"--source {self.files.spec}: {manifest.name} cannot be read: {error}") from None
 
     def read(self, part: GithubPart, wanted: Callable[[str, str], bool]) -> Iterator[Document | Drop]:
         """The repository's files; one Drop, few_stars or large_repository, for all of one that the rules refuse."""

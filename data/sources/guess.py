@@ -61,7 +61,7 @@ _CPP_ONLY = re.compile(r"\w::\w|^[ \t]*(?:template\s*<|namespace\b|class \w+\s*[
 
 def guess_language(text: str) -> str | None:
     """The key of a language, or None for a text that could be several, or none that is known here."""
-    text = text[:LOOK_CHARS]
+    text = text[:LOOK_CHARS].replace("\r\n", "\n")
     if found := _SHEBANG.match(text):
         return _INTERPRETERS.get(found[1])
     if special := _by_marks(text):
