@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 FRAME_PROBLEMS = 3
 """A span that so many problems of one file share is the file's frame."""
-MIN_FUNCTION_SHINGLES = 16
+MIN_FUNCTION_SHINGLES = 20
 EVIDENCE_CHARS = 120
 
 

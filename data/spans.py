@@ -16,6 +16,9 @@ import numpy as np
 SHINGLE_TOKENS = 6
 """Tokens in a shingle of code."""
 
+MIN_TEXT_WORDS = 2
+"""A span with fewer words that are no numbers is a row of numbers."""
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -130,6 +133,12 @@ def _is_content(word: str) -> bool:
     return letters not in PLAIN and (len(letters) > 2 or word > "\u3000")
 
 
+def _in_windows(marks: list[bool], size: int) -> np.ndarray:
+    """How many of each `size` in a row are marked."""
+    sums = np.concatenate([[0], np.cumsum(marks)])
+    return sums[size:] - sums[:-size]
+
+
 def content_spans(text: str, size: int) -> np.ndarray:
     """Hashes of the spans of a benchmark's text that are not plain."""
     found = []
@@ -139,8 +148,9 @@ def content_spans(text: str, size: int) -> np.ndarray:
         if len(hashes) < size:
             continue
         words = [raw[a:b].decode("utf-8", "replace").lower() for a, b in zip(starts, ends, strict=True)]
-        sums = np.concatenate([[0], np.cumsum([_is_content(word) for word in words])])
-        found.append(windows(hashes, size)[sums[size:] > sums[:-size]])
+        content = _in_windows([_is_content(word) for word in words], size)
+        texts = _in_windows([not word[0].isdigit() for word in words], size)
+        found.append(windows(hashes, size)[(content >= 1) & (texts >= MIN_TEXT_WORDS)])
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
 
 
