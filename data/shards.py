@@ -1,15 +1,17 @@
 """Rows <-> MindRecord shards, each row with a checksum.
 
 A shard is a `.mindrecord` file with one column, `input_ids` int32 [seq_length + 1], its `.db` index, whose content
-names the shard (so neither can be renamed), and `.crc32`, the CRC-32 of every row. A row is handed out only if its
-CRC-32 is right, and the `.crc32` is believed only if its SHA-256 is the manifest's: what is read is as it was written,
-without hashing terabytes before the first batch.
+names the shard (so neither can be renamed), and `.crc32`, the CRC-32 of every row. Before rows are read, the small
+files and the shard's header are hashed and compared with the manifest (MindSpore ends the process at some broken
+headers); then each row is handed out only if its CRC-32 is right. So what is read is as it was written, without
+hashing terabytes before the first batch.
 
 Covers: altered, truncated and missing files; a kill while a shard is written; a full disk.
 Does not cover: alterations made with the checksums in mind; two writers of one shard at the same time.
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import zlib
@@ -47,14 +49,15 @@ def write_shard(rows: np.ndarray | Callable[[], np.ndarray], folder: Path, prefi
         number: of the shard.
 
     Returns:
-        The manifest's entry: file, bytes, sha256, split, rows, and the first three of `index` and `checksums`.
+        The manifest's entry: file, bytes, sha256, split, rows, header_sha256, and the first three of `index` and
+        `checksums`.
 
     Raises:
         UserError: the disk is full.
     """
     path = folder / f"{prefix}-{number:05d}.mindrecord"
     index, checksums = (path.with_name(path.name + end) for end in (".db", ".crc32"))
-    if not path.exists():
+    if not all(file.exists() for file in (path, index, checksums)):
         array = rows() if callable(rows) else rows
         work = path.with_suffix(PARTIAL)
         with disk_errors(folder):
@@ -70,6 +73,7 @@ def write_shard(rows: np.ndarray | Callable[[], np.ndarray], folder: Path, prefi
         **file_entry(path, folder.parent),
         "split": prefix,
         "rows": checksums.stat().st_size // 4,
+        "header_sha256": _header_sha256(path),
         "index": file_entry(index, folder.parent),
         "checksums": file_entry(checksums, folder.parent),
     }
@@ -92,6 +96,11 @@ def _write_mindrecord(rows: np.ndarray, path: Path) -> None:
         raise
 
 
+def _header_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(HEADER_BYTES)).hexdigest()
+
+
 def _crc32(rows: np.ndarray) -> np.ndarray:
     return np.fromiter(map(zlib.crc32, np.ascontiguousarray(rows, "<i4")), "<u4", len(rows))
 
@@ -110,7 +119,7 @@ def read_rows(folder: Path, shard: dict[str, Any], numbers: np.ndarray) -> np.nd
     import mindspore.dataset as dataset
 
     path = folder / shard["file"]
-    check_file(folder, shard["checksums"])
+    _check_frame(folder, shard)
     wanted = np.fromfile(folder / shard["checksums"]["file"], "<u4")[numbers]
     sampler = dataset.SubsetSampler(numbers.tolist())
     try:
@@ -124,18 +133,30 @@ def read_rows(folder: Path, shard: dict[str, Any], numbers: np.ndarray) -> np.nd
     return np.stack(rows)
 
 
-def count_rows(path: Path) -> int:
+def count_rows(folder: Path, shard: dict[str, Any]) -> int:
     """Rows of a shard, as MindSpore counts them.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: a file is missing or altered, by name.
     """
     import mindspore.dataset as dataset
 
+    path = folder / shard["file"]
+    _check_frame(folder, shard)
     try:
         return int(dataset.MindDataset([str(path)], ["input_ids"]).get_dataset_size())
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: cannot be read, so it or its .db was altered: {REMEDY}") from error
+
+
+def _check_frame(folder: Path, shard: dict[str, Any]) -> None:
+    """Checks all of a shard but its rows."""
+    check_file(folder, shard, hashed=False)
+    check_file(folder, shard["index"])
+    check_file(folder, shard["checksums"])
+    path = folder / shard["file"]
+    if _header_sha256(path) != shard["header_sha256"]:
+        raise UserError(f"{path}: SHA-256 of its header differs from the manifest's: altered; {REMEDY}")
 
 
 def check_file(folder: Path, entry: dict[str, Any], hashed: bool = True) -> None:
