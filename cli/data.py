@@ -1,108 +1,170 @@
-"""`mindgeex data build`: raw code to a corpus."""
+"""`mindgeex data ...`: raw code to a corpus, and what is in one."""
 
-import dataclasses
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mindgeex.data.filters import Rules
-from mindgeex.data.languages import DEFAULT_LANGUAGES
+if TYPE_CHECKING:
+    from mindgeex.data.pipeline import Built
 
 
 def build(
-    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction],
     out: Path,
-    seq_length: int = 256,
-    tokenizer: Path | None = None,
-    vocab_size: int = 4096,
-    tokenizer_bytes: int = 16_000_000,
-    languages: tuple[str, ...] = DEFAULT_LANGUAGES,
-    rules: Rules = Rules(),  # noqa: B008 (frozen)
-    heldout_share: float = 0.05,
-    packing: Literal["packed", "windows"] = "packed",
-    window_stride: int = 200,
-    max_bytes: int | None = None,
-    seed: int = 1,
-    workers: int = 1,
-    rows_per_shard: int = 1 << 16,
+    recipe: Annotated[str, tyro.conf.Positional] = "small",
+    source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    set: tuple[str, ...] = (),  # noqa: A002
+    workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Turn raw code into MindRecord shards with a manifest.
+    """Turn raw code into MindRecord shards with a manifest and a report.
 
-    Filters by CodeGeeX's rules, drops exact duplicates, holds out whole repositories, tokenizes and packs. A corpus
-    that is there already, from the same options, is left as it is.
+    Reads the sources, applies the recipe's rules, drops copies and what benchmarks contain, holds out whole
+    repositories, tokenizes and packs. Killed, the same command goes on; a corpus that is there already, from the same
+    settings, is left as it is.
 
     Args:
-        source: Where the code is, `local:PATH`; may be given several times.
-        out: Folder of the corpus.
-        seq_length: Tokens of input a row. CodeGeeX: 2048.
-        tokenizer: Folder with vocab.json and merges.txt. Without it, one is trained on the corpus.
-        vocab_size: Size of the tokenizer to train.
-        tokenizer_bytes: Train it on about so many bytes.
-        languages: Keys of the languages to keep.
-        rules: Thresholds of the filters.
-        heldout_share: Share of the repositories to hold out.
-        packing: `packed`: documents one behind the other; `windows`: one a row, padded, as CodeGeeX was trained.
-        window_stride: Tokens from one window to the next.
-        max_bytes: Read about so many bytes: a sample of the files by a hash of their names.
-        seed: Of the split and the sample.
-        workers: Processes. The result does not depend on it.
-        rows_per_shard: Rows in a MindRecord shard.
-        overwrite: Replace a corpus that is there.
+        out: folder of the corpus.
+        recipe: name of a shipped recipe (small, codegeex, codefuse), or path of a YAML file.
+        source: kind:ARG, such as local:PATH or archives:PATH; may be given several times; replaces the recipe's.
+        set: settings that differ from the recipe, such as seq_length=2048 tokenizer.path=FOLDER.
+        workers: processes; all cores by default. The corpus does not depend on it.
+        engine: local: this machine; ray: a Ray cluster whose nodes share OUT and the sources.
+        address: of a running Ray cluster, such as auto; without it, one is started here.
+        overwrite: replace a corpus that is there.
     """
+    import dataclasses
+    import logging
+
     from mindgeex.data import pipeline
-    from mindgeex.data.config import BuildConfig
+    from mindgeex.data.config import load_recipe
+    from mindgeex.data.engines import EngineConfig
 
-    config = BuildConfig(
-        sources=source,
-        seq_length=seq_length,
-        tokenizer=None if tokenizer is None else str(tokenizer),
-        vocab_size=vocab_size,
-        tokenizer_bytes=tokenizer_bytes,
-        languages=languages,
-        rules=rules,
-        heldout_share=heldout_share,
-        packing=packing,
-        window_stride=window_stride,
-        max_bytes=max_bytes,
-        seed=seed,
-        workers=workers,
-        rows_per_shard=rows_per_shard,
-    )
-    show(pipeline.build(config, out, overwrite))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = load_recipe(recipe, set)
+    if source:
+        config = dataclasses.replace(config, sources=source)
+    if workers is None:
+        workers = 0 if address else len(os.sched_getaffinity(0))
+    show(pipeline.build(config, out, EngineConfig(engine, workers, address), overwrite))
 
 
-def show(built: object) -> None:
-    """Prints the summary of a `pipeline.Built`."""
+def show(built: "Built") -> None:
+    """Prints what a build made, and how long it took."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    result = dataclasses.asdict(built)  # type: ignore[call-overload]
-    manifest, seconds = result["manifest"], result["seconds"]
+    from mindgeex.data.summary import render
+
     console = Console()
-    table = Table("language", title=escape(str(result["folder"])))
-    for heading in ("train files", "train MB", "held-out files", "held-out MB", "tokens"):
-        table.add_column(heading, justify="right")
-    train, heldout = (manifest["splits"][split]["languages"] for split in ("train", "heldout"))
-    none = {"documents": 0, "bytes": 0, "tokens": 0}
-    rows = {key: (train.get(key, none), heldout.get(key, none)) for key in {*train, *heldout}}
-    for key, (a, b) in sorted(rows.items(), key=lambda item: -item[1][0]["bytes"] - item[1][1]["bytes"]):
-        cells = (a["documents"], a["bytes"] / 1e6, b["documents"], b["bytes"] / 1e6, a["tokens"] + b["tokens"])
-        table.add_row(key, *(f"{cell:,.2f}" if isinstance(cell, float) else f"{cell:,}" for cell in cells))
-    console.print(table)
-    documents = manifest["documents"]
-    drops = ", ".join(f"{reason} {count:,}" for reason, count in documents["dropped"].items())
-    console.print(
-        f"{documents['in']:,} files in, {documents['kept']:,} kept, dropped: {drops or 'none'}", highlight=False
-    )
-    tokenizer, splits = manifest["tokenizer"], manifest["splits"]
-    console.print(
-        f"{splits['train']['rows']:,} train rows, {splits['heldout']['rows']:,} held-out rows of "
-        f"{manifest['config']['seq_length']} tokens; "
-        f"{tokenizer['vocab_size']:,} ids, {tokenizer['bytes_per_token']:.2f} bytes a token",
-        highlight=False,
-    )
-    stages = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
-    console.print(stages or "already built from these options; --overwrite builds it again", highlight=False)
+    for item in render(built.manifest):
+        console.print(item, highlight=False)
+    if not built.seconds:
+        console.print(f"already built from these settings{built.note and ', but '}{built.note}; --overwrite builds anew")
+        return
+    num_bytes = sum(source["bytes"] for source in built.manifest["sources"])
+    if built.cpu_seconds:
+        table = Table("step", title="reading, by step")
+        for heading in ("s of processor time", "MB/s per core"):
+            table.add_column(heading, justify="right")
+        for step, seconds in sorted(built.cpu_seconds.items(), key=lambda item: -item[1]):
+            table.add_row(step, f"{seconds:.1f}", f"{num_bytes / 1e6 / max(seconds, 1e-9):,.1f}")
+        console.print(table)
+    total = sum(built.seconds.values())
+    stages = ", ".join(f"{stage} {value:.1f} s" for stage, value in built.seconds.items())
+    console.print(f"{stages}; {num_bytes / 1e6 / max(total, 1e-9):.2f} MB/s of source in all", highlight=False)
+    console.print(f"report: {built.folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def stats(corpus: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Print what is in a corpus: languages, drops, duplicates, tokens.
+
+    Args:
+        corpus: its folder.
+    """
+    from rich.console import Console
+
+    from mindgeex.data.mindrecord import Corpus
+    from mindgeex.data.summary import render
+
+    for item in render(Corpus.open(corpus).manifest):
+        Console().print(item, highlight=False)
+
+
+def inspect(
+    corpus: Annotated[Path, tyro.conf.Positional],
+    rows: int = 3,
+    start: int = 0,
+    split: Literal["train", "heldout"] = "train",
+    shuffle: bool = False,
+    seed: int = 1,
+    ids: bool = False,
+) -> None:
+    """Print rows of a corpus as text, as a model sees them.
+
+    Args:
+        corpus: its folder.
+        rows: how many.
+        start: how many rows of the order to pass over.
+        split: train or heldout.
+        shuffle: in the order of a training run instead of the shards'.
+        seed: of that order.
+        ids: print the token ids, too.
+    """
+    import itertools
+
+    from rich.console import Console
+
+    from mindgeex.common.errors import UserError
+    from mindgeex.data.mindrecord import Corpus
+
+    if rows < 1 or start < 0:
+        raise UserError(f"--rows {rows} --start {start}: at least one row, and a start of at least 0")
+    opened = Corpus.open(corpus)
+    tokenizer, total = opened.tokenizer(), opened.num_rows(split)
+    if start >= total:
+        raise UserError(f"--start {start}: split {split!r} of {corpus} has {total} rows: start below that")
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    batches = opened.batches(split, 1, seed, start_row=start, shuffle=shuffle, epochs=None if shuffle else 1)
+    for number, (row,) in enumerate(itertools.islice(batches, min(rows, total - start)), start):
+        real = int((row != opened.eod_id).sum())
+        console.rule(f"{split} row {number} of {total}: {real} of {len(row)} tokens are not {tokenizer.eod_id} (EOD)")
+        console.print(tokenizer.decode(row.tolist()))
+        if ids:
+            console.print(" ".join(map(str, row.tolist())))
+
+
+def verify(corpus: Annotated[Path, tyro.conf.Positional]) -> int:
+    """Check every file of a corpus against its manifest, and read every row.
+
+    Args:
+        corpus: its folder.
+    """
+    from mindgeex.data.mindrecord import verify as problems_of
+
+    count = 0
+    for problem in problems_of(corpus):
+        print(problem)
+        count += 1
+    print(f"{corpus}: {count} problem{'s' * (count != 1)}" if count else f"{corpus}: as it was built")
+    return 1 if count else 0
+
+
+def merge(corpora: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path) -> None:
+    """Make one corpus of several that have the same tokenizer and row length.
+
+    Args:
+        corpora: their folders, in the order of their rows.
+        out: folder of the new one; files are hard-linked where the disk allows it.
+    """
+    from rich.console import Console
+
+    from mindgeex.data.merge import merge as merge_corpora
+    from mindgeex.data.summary import render
+
+    manifest = merge_corpora(corpora, out)
+    for item in render(manifest):
+        Console().print(item, highlight=False)

@@ -17,6 +17,10 @@ os.environ.setdefault("GLOG_v", "3")
 
 COMMANDS = {
     "data build": ("data", "build", "raw code to MindRecord shards and a manifest"),
+    "data stats": ("data", "stats", "what is in a corpus: languages, drops, duplicates, tokens"),
+    "data inspect": ("data", "inspect", "rows of a corpus as text"),
+    "data verify": ("data", "verify", "check every file and row of a corpus"),
+    "data merge": ("data", "merge", "several corpora into one"),
     "tokenizer train": ("tokenizer", "train", "byte-level BPE or SentencePiece, from a corpus or plain files"),
     "tokenizer compare": ("tokenizer", "compare", "bytes a token and MB/s of several tokenizers, by language"),
     "model show": ("model", "show", "sizes, parameters, bytes and FLOPs of a model"),

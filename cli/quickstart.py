@@ -35,7 +35,8 @@ def quickstart(
     from mindgeex.common.html import Section, write_page
     from mindgeex.data import pipeline
     from mindgeex.data import report as data_report
-    from mindgeex.data.config import BuildConfig
+    from mindgeex.data.config import BuildConfig, TokenizerConfig
+    from mindgeex.data.engines import EngineConfig
     from mindgeex.data.sources.local import default_sources
     from mindgeex.eval import report as eval_report
     from mindgeex.eval import runner
@@ -55,12 +56,11 @@ def quickstart(
         build_config = BuildConfig(
             sources=default_sources(),
             seq_length=model.seq_length,
-            vocab_size=model.vocab_size,
+            tokenizer=TokenizerConfig(vocab_size=model.vocab_size),
             heldout_share=0.1,
             max_bytes=max_bytes,
-            workers=workers,
         )
-        built = pipeline.build(build_config, out / "corpus")
+        built = pipeline.build(build_config, out / "corpus", EngineConfig(workers=workers))
         show(built)
 
     with stage("2. training: mindgeex train", seconds):

@@ -22,7 +22,7 @@ from mindgeex.data.stages.documents import SplitDocuments
 from mindgeex.data.stages.pool import FATES, Pool
 from mindgeex.data.stages.read import EXAMPLES, read_about
 from mindgeex.data.stages.rows import SplitRows
-from mindgeex.data.tokenizer import load_tokenizer
+from mindgeex.data.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from mindgeex.data.pipeline import Inputs

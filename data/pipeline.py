@@ -40,7 +40,7 @@ from mindgeex.data.stages.documents import split_documents, write_documents
 from mindgeex.data.stages.pool import load_pool
 from mindgeex.data.stages.read import ReadTask, read_part
 from mindgeex.data.stages.rows import make_tokenizer, write_all_tokens, write_rows
-from mindgeex.data.tokenizer import check_vocab_size, load_tokenizer
+from mindgeex.data.tokenizers import check_vocab_size, load_tokenizer
 
 LOCK = ".lock"
 """What `sole_writer` puts into a folder."""
@@ -96,8 +96,8 @@ class Inputs:
 def build(
     config: BuildConfig,
     out: Path,
-    engine: EngineConfig = EngineConfig(),
-    overwrite: bool = False,  # noqa: B008 (frozen)
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 (frozen)
+    overwrite: bool = False,
 ) -> Built:
     """Makes a corpus, goes on with one that was begun, or finds that it is there already.
 
@@ -145,7 +145,7 @@ def _open_inputs(config: BuildConfig) -> Inputs:
         check_tokens(tokenizer, config.fim)
         fingerprints["tokenizer"] = tokenizer.fingerprint
     else:
-        check_vocab_size(config.tokenizer.vocab_size)
+        check_vocab_size(config.tokenizer.vocab_size, config.tokenizer.kind)
     known = set(keys if config.mixture.by == "language" else config.sources) | {"*"}
     for name in config.mixture.weights:
         if name not in known:
@@ -250,18 +250,17 @@ class _Build:
                 train_bytes = int(pool.columns["num_bytes"][splits["train"]].sum())
                 tokenizer = make_tokenizer(config, self.folder, documents["train"].shards, train_bytes)
             with self._stage("tokenize"):
-                tokens = {
-                    split: write_all_tokens(written, split, tokenizer, config, engine, self.work / "tokens")
-                    for split, written in documents.items()
-                }
+                for split, written in documents.items():
+                    write_all_tokens(written, tokenizer, config, engine, self.work / split)
             with self._stage("pack rows"):
+                eod_id = load_tokenizer(tokenizer).eod_id
+                names = {"language": self.languages, "source": self.inputs.names}
                 rows = {
                     split: write_rows(
-                        pool, written, split, tokens[split], tokenizer, config, engine, self.folder,
-                        {"language": self.languages, "source": self.inputs.names},
+                        pool, written, split, self.work / split, eod_id, config, engine, self.folder, names
                     )
                     for split, written in documents.items()
-                }  # fmt: skip
+                }
         self.cpu_seconds = dict(tally.cpu_seconds)
         with self._stage("manifest"):
             manifest = make_manifest(self.inputs, self.languages, tally, pool, documents, rows, self.folder)
@@ -292,8 +291,10 @@ class _Build:
                 tasks.append(ReadTask(out, source, part, self.config, self.languages, share_here, index, earlier))
                 sources.append(number)
         tally = Tally([task.out for task in tasks], sources, self.inputs.earlier)
-        units = [-(-task.part.num_bytes // 1000) for task in tasks]
-        for number, about in enumerate(run_stage(engine, read_part, tasks, "read and filter, kB", units, tally.note)):
+        sizes = [-(-task.part.num_bytes // 1000) for task in tasks]
+        title = "read and filter, kB"
+        results = run_stage(engine, read_part, tasks, title, sum(sizes), sizes.__getitem__, tally.note)
+        for number, about in enumerate(results):
             tally.add(sources[number], about)
         return tally
 

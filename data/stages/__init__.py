@@ -4,7 +4,7 @@ A task whose files are there is not done again; that is how a killed build goes 
 task alone, so neither the order of tasks nor who does them shows in the corpus.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mindgeex.common.progress import progress
@@ -14,9 +14,10 @@ from mindgeex.data.engines import Engine, Task
 def run_stage(
     engine: Engine,
     function: Callable[[Any], Any],
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     title: str,
-    units: Sequence[int] | None = None,
+    total: int | None = None,
+    units: Callable[[int], int] = lambda number: 1,
     note: Callable[[Any], str] = lambda result: "",
 ) -> Iterator[Any]:
     """The results of a stage's tasks, in order, behind a progress bar.
@@ -26,10 +27,11 @@ def run_stage(
         function: does one; it finds out itself whether the task was done before.
         tasks: all of them.
         title: of the bar.
-        units: how far each task moves the bar; one step each without it.
+        total: of the bar, in units; None where it is not known.
+        units: how far the task of this number moves the bar.
         note: from a result, what the bar shows behind its numbers.
     """
-    with progress(title, len(tasks) if units is None else sum(units)) as bar:
+    with progress(title, total) as bar:
         for number, result in enumerate(engine.map(function, tasks)):
-            bar.advance(1 if units is None else units[number], note(result))
+            bar.advance(units(number), note(result))
             yield result

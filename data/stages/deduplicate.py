@@ -94,9 +94,8 @@ def _near(
         NearTask(folder / f"{number:08d}.npz", pool.picks(members), ends, config.dedup.similarity)
         for number, (members, ends) in enumerate(batches)
     ]
-    results = run_stage(
-        engine, compare, tasks, "compare candidates, documents", [len(members) for members, _ in batches]
-    )
+    sizes = [len(members) for members, _ in batches]
+    results = run_stage(engine, compare, tasks, "compare candidates, documents", sum(sizes), sizes.__getitem__)
     for (members, _), (dropped, kept) in zip(batches, results, strict=True):
         _mark(pool, members[dropped], members[kept], is_earlier, "near_duplicate")
 

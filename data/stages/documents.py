@@ -64,7 +64,7 @@ def write_documents(
             DocumentsTask(folder / "documents" / f"{split}-{number:05d}.jsonl.zst", pool.picks(piece))
             for number, piece in enumerate(pieces)
         ]
-        entries = list(run_stage(engine, write_one, tasks, f"write {split} documents, shards"))
+        entries = list(run_stage(engine, write_one, tasks, f"write {split} documents, shards", len(tasks)))
         written[split] = SplitDocuments(numbers, [task.out for task in tasks], entries)
     return written
 

@@ -3,10 +3,9 @@
 Which tokens stand in which row is planned from the documents' lengths alone, so every shard is a task of its own.
 """
 
-import collections
 import functools
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from mindgeex.common.progress import progress
 from mindgeex.data.config import BuildConfig
 from mindgeex.data.document import Document, read_shard
 from mindgeex.data.engines import Engine
-from mindgeex.data.fim import FimRules
+from mindgeex.data.fim import FimRules, encode_document
 from mindgeex.data.languages import language_tag
 from mindgeex.data.mixture import choose
 from mindgeex.data.packing import ShardPlan, fill, plan_packed, plan_windows
-from mindgeex.data.split import unit_hash
+from mindgeex.data.shards import write_shard
 from mindgeex.data.stages import run_stage
 from mindgeex.data.stages.documents import SplitDocuments
 from mindgeex.data.stages.pool import Pool
-from mindgeex.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from mindgeex.data.tokenizers import load_tokenizer, train_tokenizer
+from mindgeex.data.tokenizers.texts import sample
 from mindgeex.data.tokens import TokenStore, write_tokens
 
 _loaded = functools.lru_cache(maxsize=1)(load_tokenizer)
@@ -52,10 +52,10 @@ class ShardTask:
     split: str
     number: int
     plan: ShardPlan
-    tokens: tuple[Path, ...]
+    tokens: Path
+    """Folder of the split's tokens."""
     eod_id: int
     pad_id: int | None
-    seq_length: int
     attempt: int = 0
 
 
@@ -96,31 +96,23 @@ def make_tokenizer(config: BuildConfig, folder: Path, train: Sequence[Path], tra
                 bar.advance()
 
         share = settings.sample_bytes / max(1, train_bytes)
-        texts = training_texts(documents(), share, config.seed)
+        texts = (document.text for document in sample(documents(), share, config.seed))
         special = config.fim.tokens if config.fim.rate else ()
         train_tokenizer(texts, settings.vocab_size, out, kind=settings.kind, special=special)
     return out
 
 
-def training_texts(documents: Iterable[Document], share: float, seed: int) -> Iterator[str]:
-    """What a tokenizer learns from: a sample of the documents, by a hash of their names, without tags."""
-    for document in documents:
-        if share >= 1 or unit_hash(seed, "tokenizer", document.repo, document.path) < share:
-            yield document.text
-
-
 def write_all_tokens(
-    documents: SplitDocuments, split: str, tokenizer: Path, config: BuildConfig, engine: Engine, work: Path
-) -> tuple[Path, ...]:
-    """Tokenizes every shard of documents of a split."""
-    work.mkdir(parents=True, exist_ok=True)
+    documents: SplitDocuments, tokenizer: Path, config: BuildConfig, engine: Engine, folder: Path
+) -> None:
+    """Tokenizes every shard of documents of a split into files below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     tasks = [
-        TokensTask(work / f"{split}-{number:05d}.npy", shard, tokenizer, config.fim, config.seed)
+        TokensTask(folder / f"{number:08d}.npy", shard, tokenizer, config.fim, config.seed)
         for number, shard in enumerate(documents.shards)
     ]
-    for _ in run_stage(engine, write_tokens_of, tasks, f"tokenize {split} documents, shards"):
+    for _ in run_stage(engine, write_tokens_of, tasks, f"tokenize {folder.name} documents, shards", len(tasks)):
         pass
-    return tuple(task.out for task in tasks)
 
 
 def write_tokens_of(task: TokensTask) -> None:
@@ -128,58 +120,78 @@ def write_tokens_of(task: TokensTask) -> None:
     if task.out.exists():
         return
     tokenizer = _loaded(task.tokenizer)
-    write_tokens(task.out, (document_tokens(document, tokenizer, task) for document in read_shard(task.shard)))
-
-
-def tagged(document: Document) -> str:
-    """The text a model sees: CodeGeeX's tag line, then the file."""
-    tag = language_tag(document.language)
-    return f"{tag}\n{document.text}" if tag else document.text
-
-
-def document_tokens(document: Document, tokenizer: Tokenizer, task: TokensTask) -> np.ndarray:
-    """The document's ids without EOD, int32: tag line and text, or the three pieces of fill-in-the-middle."""
-    from mindgeex.data.fim import apply
-
-    if task.fim.rate:
-        key = (str(task.seed), document.repo, document.path)
-        return np.array(apply(document.text, language_tag(document.language), tokenizer, task.fim, key), np.int32)
-    return tokenizer.encode_array(tagged(document), eod_in_text=False)
+    rules, seed = task.fim, str(task.seed)
+    write_tokens(
+        task.out,
+        (
+            encode_document(d.text, language_tag(d.language), tokenizer, rules, (seed, d.repo, d.path))
+            for d in read_shard(task.shard)
+        ),
+    )
 
 
 def write_rows(
     pool: Pool,
     documents: SplitDocuments,
     split: str,
-    tokens: tuple[Path, ...],
+    tokens: Path,
     eod_id: int,
     config: BuildConfig,
     engine: Engine,
     folder: Path,
-    source_names: Sequence[str],
-    languages: Sequence[str],
+    names: dict[str, Sequence[str]],
 ) -> SplitRows:
-    """Plans and fills the rows of a split, in the shares of the mixture, and writes their shards."""
-    lengths = TokenStore(tokens).lengths if tokens else np.zeros(0, np.int64)
+    """Plans and fills the rows of a split, in the shares of the mixture, and writes their shards.
+
+    Args:
+        pool: all documents.
+        documents: those of the split.
+        split: its name.
+        tokens: folder of its tokens.
+        eod_id: closes a document.
+        config: of the build.
+        engine: fills and writes.
+        folder: the corpus's.
+        names: what the columns of languages and sources number, by `mixture.by`.
+    """
+    lengths = open_store(tokens).lengths
     times, summary = np.ones(len(lengths), np.int64), {}
     if split == "train" and config.mixture.weights:
-        by_language = config.mixture.by == "language"
-        groups = pool.columns["language"] if by_language else pool.source
-        names = languages if by_language else source_names
-        hashes = _order_hashes(pool, documents.numbers, config.seed)
-        times, summary = choose(groups[documents.numbers], names, lengths + 1, hashes, config.mixture)
-    order = np.concatenate([np.flatnonzero(times > epoch) for epoch in range(int(times.max(initial=0)))] or [times])
+        groups = {"language": pool.columns["language"], "source": pool.source}[config.mixture.by][documents.numbers]
+        hashes = _order_hashes(pool.columns["digest"][documents.numbers, 0], config.seed)
+        times, summary = choose(groups, names[config.mixture.by], lengths + 1, hashes, config.mixture)
+    order = np.concatenate([np.flatnonzero(times > epoch) for epoch in range(times.max(initial=1))])
     settings = config.rows
     if settings.packing == "packed":
         plans = plan_packed(lengths[order], config.seq_length, settings.rows_per_shard)
     else:
         plans = plan_windows(lengths[order], config.seq_length, settings.rows_per_shard, settings.window_stride)
     (folder / "shards").mkdir(exist_ok=True)
-    tasks = [
-        ShardTask(
-            folder / "shards", split, number, plan.renumbered(order), tokens, eod_id, settings.pad_id, config.seq_length
-        )
+    tasks = (
+        ShardTask(folder / "shards", split, number, plan.renumbered(order), tokens, eod_id, settings.pad_id)
         for number, plan in enumerate(plans)
-    ]
+    )
     shards = list(run_stage(engine, write_one_shard, tasks, f"pack {split} rows, shards"))
     return SplitRows(shards, lengths + 1, times, summary)
+
+
+def write_one_shard(task: ShardTask) -> dict[str, Any]:
+    """Writes one shard of rows, unless it is there.
+
+    Returns:
+        What the manifest says of it.
+    """
+    store = open_store(task.tokens)
+    return write_shard(lambda: fill(task.plan, store, task.eod_id, task.pad_id), task.folder, task.split, task.number)
+
+
+@functools.lru_cache(maxsize=1)
+def open_store(folder: Path) -> TokenStore:
+    """The tokens of a split; opened once a worker."""
+    return TokenStore(sorted(folder.glob("*.npy")))
+
+
+def _order_hashes(digests: np.ndarray, seed: int) -> np.ndarray:
+    """float64 [documents] in [0, 1): which of a group's documents go first; by content and seed alone."""
+    mixed = (digests ^ np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)) * np.uint64(0xBF58476D1CE4E5B9)
+    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53

@@ -47,14 +47,15 @@ def test_without_text_only_the_size_is_shown(checkpoint, capsys):  # noqa: F811
 def test_held_out_rows_of_a_corpus_are_compared(checkpoint, capsys, tmp_path):  # noqa: F811
     import sysconfig
 
-    from mindgeex.data.config import BuildConfig
+    from mindgeex.data.config import BuildConfig, TokenizerConfig
     from mindgeex.data.pipeline import build
 
     library = Path(sysconfig.get_path("stdlib"))
     sources = tuple(f"local:{library / package}" for package in ("json", "logging", "importlib"))
     for vocab_size in (300, 400):
-        sizes = {"seq_length": 48, "vocab_size": vocab_size, "heldout_share": 0.4}
-        build(BuildConfig(sources=sources, **sizes), tmp_path / str(vocab_size))
+        tokenizer = TokenizerConfig(vocab_size=vocab_size)
+        config = BuildConfig(sources=sources, seq_length=48, tokenizer=tokenizer, heldout_share=0.4)
+        build(config, tmp_path / str(vocab_size))
     capsys.readouterr()
     assert main(["quantize", str(checkpoint), "--data", str(tmp_path / "300"), "--rows", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tokens"] == 3 * 48

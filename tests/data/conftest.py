@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mindgeex.data.config import BuildConfig
+from mindgeex.data.config import BuildConfig, RowsConfig, TokenizerConfig
 from mindgeex.data.pipeline import Built, build
 
 WORDS = ["total", "value", "index", "buffer", "reader", "writer", "parse", "render", "offset", "length", "window"]
@@ -72,8 +72,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def config(tree: Path) -> BuildConfig:
     return BuildConfig(
-        sources=(f"local:{tree}",), seq_length=32, vocab_size=400, rows_per_shard=100, document_shard_bytes=20_000,
-        heldout_share=0.25,
+        sources=(f"local:{tree}",), seq_length=32, document_shard_bytes=20_000, heldout_share=0.25,
+        tokenizer=TokenizerConfig(vocab_size=400), rows=RowsConfig(rows_per_shard=100),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mindgeex.data.config import BuildConfig
+from mindgeex.data.config import BuildConfig, TokenizerConfig
 from mindgeex.data.pipeline import build
 
 MODEL = {
@@ -35,7 +35,8 @@ def corpus_folder(tmp_path_factory) -> Path:
     packages = ("json", "email", "logging", "unittest", "importlib", "concurrent")
     folder = tmp_path_factory.mktemp("corpus") / "corpus"
     sources = tuple(f"local:{library / package}" for package in packages)
-    build(BuildConfig(sources=sources, seq_length=64, vocab_size=512, heldout_share=0.2), folder)
+    tokenizer = TokenizerConfig(vocab_size=512)
+    build(BuildConfig(sources=sources, seq_length=64, tokenizer=tokenizer, heldout_share=0.2), folder)
     return folder
 
 
