@@ -114,9 +114,11 @@ def _function_shingles(parsed: "Parsed") -> tuple[np.ndarray, list[tuple[int, in
 
 @functools.lru_cache(maxsize=1 << 12)
 def _functions_of(text: str, language: str) -> tuple[np.ndarray, ...] | None:
-    """The shingle sets of a text's functions, if the language's grammar reads it without error and finds any."""
+    """The shingle sets of a text's functions, if it has any and the language's grammar reads it without error."""
     from mindgeex.data import grammars
 
+    if "(" not in text:  # prose, which takes a parser longest
+        return None
     try:
         parsed = grammars.parse(text, language)
     except grammars.ParseTimeout:

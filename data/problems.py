@@ -119,8 +119,12 @@ def read_benchmark(folder: Path) -> list[Problem]:
 
 
 def whole_functions(fields: dict[str, str]) -> list[list[str]]:
-    """For each text of a problem that may be code: that text with what makes it whole, most complete first."""
+    """For each text of a problem that may be code: that text with what makes it whole, the likeliest first."""
     heads = [fields[key] for key in ("declaration", "prompt", "text") if key in fields]
-    solutions = [fields[key] for key in ("canonical_solution", "solution", "code") if key in fields]
-    joined = [[head + "\n" * (not head.endswith("\n")) + body for head in heads] + [body] for body in solutions]
-    return joined + [[head] for head in heads]
+    bodies = [fields[key] for key in ("canonical_solution", "solution", "code") if key in fields]
+    return [_wholes(heads, body) for body in bodies] + [[head] for head in heads]
+
+
+def _wholes(heads: list[str], body: str) -> list[str]:
+    joined = [head + "\n" * (not head.endswith("\n")) + body for head in heads]
+    return [*joined, body] if body.lstrip("\r\n")[:1].isspace() else [body, *joined]

@@ -66,6 +66,7 @@ def _byte_table(keep_signs: bool) -> bytes:
 _WORDS, _SIGNS = _byte_table(False), _byte_table(True)
 _IS_WORD = np.array([_WORDS[byte] != 0 for byte in range(256)])
 _BASE = 0x9E3779B97F4A7C15
+_INVERSE = pow(_BASE, -1, 1 << 64)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _EAST_ASIAN = 0xE3
 """First byte in UTF-8 of U+3000; from there on, a character is a word of its own."""
@@ -114,7 +115,7 @@ def tokens(raw: bytes, signs: bool = False) -> tuple[np.ndarray, np.ndarray, np.
     size = 1 << max(17, len(padded).bit_length())
     sums = np.zeros(len(padded) + 1, np.uint64)
     np.cumsum(padded * _powers(_BASE, size)[: len(padded)], out=sums[1:])
-    hashes = (sums[ends] - sums[starts]) * _powers(pow(_BASE, -1, 1 << 64), size)[starts]
+    hashes = (sums[ends] - sums[starts]) * _powers(_INVERSE, size)[starts]
     return _scramble(hashes), starts - 1, ends - 1
 
 
