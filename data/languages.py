@@ -43,6 +43,9 @@ def _tags() -> dict[str, str]:
 TAGS: dict[str, str] = _tags()
 """Language key -> the line that stands before the code (without a newline)."""
 
+PROSE = ("chinese", "english")
+"""Natural languages: keys without a tag, for prose that goes into the mixture beside the code."""
+
 _EXTENSIONS = {
     "c": ".c", "cpp": ".cc .cpp .cxx .c++ .hh .hpp .hxx .h++ .ipp .tpp .inl", "csharp": ".cs", "cuda": ".cu .cuh",
     "dart": ".dart", "lua": ".lua", "objective-c++": ".mm", "swift": ".swift", "java": ".java",
@@ -136,3 +139,17 @@ def detect_language(name: str, text: str) -> str:
 def _extension(name: str) -> str:
     dot = name.rfind(".")
     return name[dot:].lower() if dot > name.rfind("/") else ""
+
+
+_CHINESE = re.compile(r"[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff]")
+MIN_CHINESE = 0.1
+"""Share of Chinese characters among a text's letters and such characters from which on it is Chinese."""
+
+
+def prose(text: str) -> str:
+    """`chinese` or `english`: what a text is that no one calls code.
+
+    A tenth is enough: Chinese says in one character what takes English five letters, and quotes much in Latin script.
+    """
+    chinese = len(_CHINESE.findall(text))
+    return "chinese" if chinese > MIN_CHINESE * sum(map(str.isalpha, text)) else "english"
