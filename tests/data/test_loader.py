@@ -30,11 +30,11 @@ def make_rows(count: int, seed: int = 1) -> np.ndarray:
     return rows
 
 
-def make_corpus(folder: Path, rows: np.ndarray, rows_per_shard: int, documents: int = 3, **more) -> Path:
+def make_corpus(folder: Path, rows: np.ndarray, rows_per_shard: int, num_documents: int = 3, **more) -> Path:
     """A small corpus written shard by shard, its documents about nothing."""
     pieces = [rows[start : start + rows_per_shard] for start in range(0, len(rows), rows_per_shard)]
     entries = [write_shard(piece, folder / "shards", "train", number) for number, piece in enumerate(pieces)]
-    texts = [Document(f"text {number}", "Python", "repo", f"{number}.py") for number in range(documents)]
+    texts = [Document(f"text {number}", "Python", "repo", f"{number}.py") for number in range(num_documents)]
     path = folder / "documents" / "train-00000.jsonl.zst"
     write_documents(path, map(to_line, texts))
     (folder / "tokenizer").mkdir()
@@ -46,7 +46,7 @@ def make_corpus(folder: Path, rows: np.ndarray, rows_per_shard: int, documents: 
             "fingerprint": "f", "vocab_size": VOCAB_SIZE, "eod_id": EOD, "bytes_per_token": 2.0,
             "files": [file_entry(folder / "tokenizer" / "vocab.json", folder)],
         },
-        "splits": {"train": {"rows": len(rows), "documents": documents, "bytes": 40, "tokens": 20}},
+        "splits": {"train": {"rows": len(rows), "documents": num_documents, "bytes": 40, "tokens": 20}},
         "shards": entries,
         "document_shards": [{**file_entry(path, folder), "split": "train"}],
         **more,
