@@ -143,8 +143,8 @@ def _shards(blocks: Iterable[np.ndarray], lengths: np.ndarray, width: int, rows_
 def _shard(pieces: np.ndarray, lengths: np.ndarray, width: int, num_rows: int, first_row: int) -> ShardPlan:
     document, start, count, row = pieces.T
     closes = start + count > lengths[document]
-    narrow = (column.astype(np.int32) for column in (start, count, row - first_row))
-    return ShardPlan(num_rows, width, document.copy(), *narrow, closes)
+    narrow = (pieces[:, 1:] - [0, 0, first_row]).astype(np.int32)
+    return ShardPlan(num_rows, width, document.copy(), narrow[:, 0], narrow[:, 1], narrow[:, 2], closes)
 
 
 def _windows(lengths: np.ndarray, width: int, stride: int) -> Iterator[np.ndarray]:

@@ -71,8 +71,8 @@ class TokenStore:
     def take(self, document: int, start: int, count: int) -> np.ndarray:
         """`count` tokens of a document from `start`, int32."""
         out = np.empty(count, np.int32)
-        one = (np.array([value], np.int64) for value in (document, start, count, 0))
-        self.copy(*one, out)
+        first = np.array([[document], [start], [count], [0]], np.int64)
+        self.copy(first[0], first[1], first[2], first[3], out)
         return out
 
     def copy(
