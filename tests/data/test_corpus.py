@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindgeex.common.errors import UserError
-from mindgeex.data.mindrecord import Corpus, _Order, write_shards
-from mindgeex.data.packing import packed
-from mindgeex.data.pipeline import tagged
+from mindgeex.data.fim import FimRules, encode_document
+from mindgeex.data.languages import language_tag
+from mindgeex.data.mindrecord import Corpus, verify
+from mindgeex.data.order import Order
+from mindgeex.data.packing import fill, plan_packed
+from mindgeex.data.tokens import TokenStore, write_tokens
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +35,24 @@ def in_order(corpus: Corpus) -> list[tuple[int, ...]]:
     return rows[: corpus.num_rows("train")]
 
 
-def test_rows_are_the_documents_tokens(corpus):
+def test_rows_are_the_documents_tokens(corpus, tmp_path):
     tokenizer = corpus.tokenizer()
-    tokens = (np.array(tokenizer.encode(tagged(d), eod_in_text=False), np.int32) for d in corpus.documents("train"))
-    expected = np.concatenate(list(packed(tokens, corpus.seq_length, corpus.eod_id)))
+    documents = list(corpus.documents("train"))
+    tokens = [encode_document(d.text, language_tag(d.language), tokenizer, FimRules(), ()) for d in documents]
+    write_tokens(tmp_path / "tokens", tokens)
+    store = TokenStore([tmp_path / "tokens"])
+    (plan,) = plan_packed(store.lengths, corpus.seq_length, 1 << 16)
+    expected = fill(plan, store, corpus.eod_id)
     assert np.array_equal(expected, np.array(in_order(corpus), np.int32))
     assert corpus.num_rows("train") == len(expected) > 200
     assert corpus.vocab_size == tokenizer.vocab_size == 400 and corpus.eod_id == tokenizer.eod_id
-    text = tokenizer.decode(expected.ravel())
-    assert text.startswith("# language: Python\n") and "<|endoftext|>// language: C\n" in text
+    assert (expected == corpus.eod_id).sum() >= len(documents)
+    first = tokenizer.decode(expected[0].tolist())
+    assert any(f"{language_tag(document.language)}\n{document.text}".startswith(first) for document in documents)
+
+
+def test_a_built_corpus_has_no_problems(built):
+    assert list(verify(built.folder)) == []
 
 
 def test_each_epoch_has_every_row_once_in_another_order(corpus):
@@ -89,17 +101,9 @@ def test_a_batch_may_be_larger_than_the_corpus(corpus):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 2**32), st.lists(st.integers(0, 400), min_size=1, max_size=50))
 def test_order_answers_the_same_for_any_question(total, seed, slots):
-    whole = _Order(total, seed, True).rows(np.arange(401))
-    assert np.array_equal(_Order(total, seed, True).rows(np.array(slots)), whole[slots])
+    whole = Order(total, seed).rows(np.arange(401))
+    assert np.array_equal(Order(total, seed).rows(np.array(slots)), whole[slots])
     assert all(sorted(whole[start : start + total]) == list(range(total)) for start in range(0, 401 - total, total))
-
-
-def test_shards_hold_the_rows_they_should(tmp_path):
-    rows = np.arange(2500 * 5, dtype=np.int32).reshape(2500, 5)
-    entries = write_shards(iter([rows[:7], rows[7:1500], rows[1500:]]), tmp_path / "shards", "train", 1200)
-    assert [entry["rows"] for entry in entries] == [1200, 1200, 100]
-    assert write_shards(iter([]), tmp_path / "none", "train", 1200) == []
-    assert all((tmp_path / entry["file"]).stat().st_size < 10_000_000 for entry in entries)
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def copied(built, tmp_path) -> Path:
 
 def shard_names(folder: Path) -> list[str]:
     shards = json.loads((folder / "manifest.json").read_text())["shards"]
-    return [name for shard in shards for name in (shard["file"], shard["index"]["file"])]
+    return [e["file"] for shard in shards for e in (shard, shard["index"], shard["checksums"])]
 
 
 def test_a_moved_corpus_reads_the_same(built, copied):
