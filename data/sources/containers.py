@@ -26,6 +26,9 @@ _HEADER_BYTES = 1 << 20
 """Largest extended header (long names, pax records) that is believed."""
 
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_WITHOUT_CONTENT = (
+    tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE,
+)  # fmt: skip
 _LONG_NAME, _LONG_LINK, _PAX = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, (b"x", b"X")
 
 
@@ -88,7 +91,7 @@ def _tar_members(stream: io.BufferedReader) -> Iterator[Member]:
         name = longer.get("path", header.name)
         is_file = header.type in _FILES and not any(key.startswith("GNU.sparse") for key in longer)
         longer = {}
-        content = _TarContent(stream, size if header.type in (*_FILES, tarfile.GNUTYPE_SPARSE) else 0)
+        content = _TarContent(stream, 0 if header.type in _WITHOUT_CONTENT else size)
         if header.type != tarfile.DIRTYPE and not (header.type == tarfile.AREGTYPE and name.endswith("/")):
             yield Member(name, size, None if is_file else "not_a_file", content.read)
         content.skip()
@@ -161,7 +164,7 @@ def _pax_records(raw: bytes) -> dict[str, str]:
 
 
 def _number(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) < 20):
+    if not (value.isascii() and value.isdigit() and len(value) < 30):
         raise Corrupt(f"a size of {value[:20]!r}")
     return int(value)
 

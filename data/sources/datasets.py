@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mindgeex.data.document import Document, Drop
-from mindgeex.data.languages import TAGS, canonical, detect_language, possible_languages
+from mindgeex.data.languages import TAGS, canonical, detect_language, possible_languages, prose
 from mindgeex.data.licences import canonical_licence
 from mindgeex.data.sources import RepositoryRules
 from mindgeex.data.sources.files import File, Files
@@ -149,11 +149,7 @@ class JsonlSource(RowSource):
 
     def language(self, fields: Fields) -> str | None:
         """As the row names it, else by its share of Chinese characters."""
-        if fields.language:
-            return language_named(fields.language)
-        from mindgeex.data.languages import prose
-
-        return prose(fields.text)
+        return language_named(fields.language) if fields.language else prose(fields.text)
 
 
 def text_of(row: dict[str, Any], *keys: str) -> str:

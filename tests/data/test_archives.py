@@ -370,3 +370,16 @@ def test_headers_that_lie_about_their_size_cost_no_memory(tmp_path):
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
     (item,) = read_bytes(tmp_path, "p.tar", info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
     assert (item.reason, item.detail) == ("corrupt_archive", f"a header of {1 << 33} bytes")
+
+
+def test_a_member_of_a_kind_nobody_knows_is_passed_with_its_bytes(tmp_path):
+    odd = tarfile.TarInfo("p/dump")
+    odd.type, odd.size = b"D", 600
+    raw = odd.tobuf(tarfile.GNU_FORMAT) + bytes(1024) + tar({"p/a.py": b"a = 1\n"})
+    assert [item.path for item in read_bytes(tmp_path, "p-1.tar", raw)] == ["dump", "a.py"]
+
+
+def test_a_tar_without_an_end_gives_all_its_files_and_says_so(tmp_path):
+    raw = tar({"p/a.py": b"a = 1\n"})[:1024]
+    document, drop = read_bytes(tmp_path, "p-1.tar", raw)
+    assert document.path == "a.py" and (drop.reason, drop.detail) == ("corrupt_archive", "ends without an end mark")
