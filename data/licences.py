@@ -101,7 +101,7 @@ _OWNER = re.compile(r"^[^\w\n]*(?:copyright|\(c\)|©)[^\n]*\d{4}[^\n]*$", re.IGN
 """Whose licence it is: left out, so that the texts of thousands of repositories are looked at once."""
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _identify(text: str) -> str | None:
     import askalono  # takes 0.14 s a text, and opens its collection of texts anew each time
 

@@ -9,6 +9,7 @@ archives, zip files without their directory (nothing is read from one that was c
 
 import io
 import stat
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -59,13 +60,13 @@ def members(file: io.BufferedReader, num_bytes: int) -> Iterator[Member]:
 
     Args:
         file: at its beginning; a zip file has to be seekable.
-        num_bytes: its size, from which a bomb is told.
+        num_bytes: its size, from which a bomb is told; 0 if it is not known, and no bomb either.
 
     Raises:
         Corrupt: the archive is damaged here; what came before was whole.
         Bomb: it becomes far larger than source code does.
     """
-    limit_bytes = BOMB_BYTES + BOMB_RATIO * num_bytes
+    limit_bytes = BOMB_BYTES + BOMB_RATIO * num_bytes if num_bytes else sys.maxsize
     if file.peek(4)[:2] == b"PK":
         yield from _zip_members(file, limit_bytes)
     else:

@@ -30,6 +30,7 @@ class File:
     """Its path below the place, with forward slashes, as the operating system gives it."""
 
     num_bytes: int
+    """0 where a server does not tell."""
 
 
 class Files:
@@ -79,7 +80,7 @@ class Files:
         file_system, _ = self._file_system()
         path = f"{self.root}/{name}"
         try:
-            file = file_system.open(path, "rb", block_size=REMOTE_BLOCK_BYTES)
+            file = file_system.open(path, "rb", block_size=_block_bytes(file_system, path))
         except Exception as error:  # every protocol has its own
             raise UserError(f"--source {self.spec}: {name} cannot be opened: {_words(error)}") from error
         return io.BufferedReader(_Remote(file, f"--source {self.spec}: {name}"), REMOTE_BLOCK_BYTES)
@@ -119,7 +120,7 @@ class Files:
         elif os.path.isdir(self.place):
             paths = [
                 os.path.join(folder, name)
-                for folder, _, names in os.walk(self.place)
+                for folder, _, names in os.walk(self.place, onerror=self._refuse)
                 for name in names
                 if name.lower().endswith(self.suffixes)
             ]
@@ -127,6 +128,9 @@ class Files:
             paths = [self.place]
         for path in paths:
             yield Path(path).relative_to(root).as_posix(), _local_size(path)
+
+    def _refuse(self, error: OSError) -> None:
+        raise UserError(f"--source {self.spec}: {error.filename} cannot be listed: {error.strerror}")
 
     def _remote(self) -> Iterator[tuple[str, int]]:
         file_system, path = self._file_system()
@@ -139,15 +143,19 @@ class Files:
                 found = {name: about for name, about in found.items() if name.lower().endswith(self.suffixes)}
             else:
                 found = {path: file_system.info(path)}
+            sizes = {
+                name: about.get("size") or file_system.info(name).get("size") or 0
+                for name, about in found.items()
+                if about.get("type") != "directory"
+            }
         except FileNotFoundError:
             raise Missing(f"--source {self.spec}: no such file or folder") from None
         except UserError:
             raise
         except Exception as error:
             raise UserError(f"--source {self.spec}: cannot be listed: {_words(error)}") from error
-        for name, about in found.items():
-            if about.get("type") != "directory":
-                yield name.removeprefix(root).lstrip("/"), int(about.get("size") or 0)
+        for name, num_bytes in sizes.items():
+            yield name.removeprefix(root).lstrip("/"), int(num_bytes)
 
 
 class _Remote(io.RawIOBase):
@@ -179,6 +187,12 @@ class _Remote(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _block_bytes(file_system: Any, path: str) -> int:
+    """What to ask for at a time; 0, all in one stream, of a web server that gives no pieces."""
+    web = "http" in file_system.protocol
+    return 0 if web and not file_system.info(path).get("partial") else REMOTE_BLOCK_BYTES
 
 
 def _local_size(path: str) -> int:

@@ -1,9 +1,11 @@
 import bz2
 import gzip
+import http.server
 import io
 import lzma
 import pickle
 import tarfile
+import threading
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from mindgeex.common.errors import UserError
 from mindgeex.data.document import Document, Drop
 from mindgeex.data.languages import possible_languages
-from mindgeex.data.sources import containers, open_source
+from mindgeex.data.sources import archives, containers, open_source
 from mindgeex.data.sources.archives import repository_name
 from mindgeex.data.sources.text import READ_LIMIT_BYTES, decode
 
@@ -272,6 +274,29 @@ def test_urls_give_what_files_give(tmp_path):
     assert read("memory://shelf/*.zip") == read("memory://shelf/deep/pkg-1.0.tar.gz") == here
     names = [part.name for part in open_source("archives:memory://shelf", ALL).parts()]
     assert names == ["deep/pkg-1.0.tar.gz", "pkg-1.0.zip"]
+
+
+def test_a_web_server_gives_what_files_give_though_it_has_no_pieces(tmp_path, monkeypatch):
+    (tmp_path / "pkg-1.0.tar.gz").write_bytes(gzip.compress(tar(FILES)))
+    (tmp_path / "pkg-1.1.zip").write_bytes(zipped(FILES))
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object):
+            super().__init__(*args, directory=str(tmp_path))
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_address[1]}"
+        sizes = [part.num_bytes for part in open_source(f"archives:{place}/", ALL).parts()]
+        assert sizes == [part.num_bytes for part in open_source(f"archives:{tmp_path}", ALL).parts()]
+        assert read(f"{place}/") == read(tmp_path)
+        assert read(f"{place}/pkg-1.0.tar.gz?token=a") == read(tmp_path / "pkg-1.0.tar.gz")
+        monkeypatch.setattr(archives, "HELD_BYTES", 0)
+        assert read(f"{place}/pkg-1.0.tar.gz") == read(tmp_path / "pkg-1.0.tar.gz")
+        server.shutdown()
 
 
 @pytest.mark.parametrize(
