@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from mindgeex.common.errors import UserError
-from mindgeex.data.languages import possible_languages
+from mindgeex.data.languages import PROSE, possible_languages
 
 METADATA = frozenset(
     ("task_id", "id", "_id", "name", "entry_point", "func_name", "language", "lang", "source", "source_file", "url")
     + ("difficulty", "licence", "license", "author", "category", "type", "version", "split", "base_input", "plus_input")
 )
 """Fields that are not a problem's text, by name in lower case; every other string, and list of strings, is."""
+NO_CODE = frozenset((*PROSE, "html", "markdown", "tex"))
+"""Languages whose files speak about a benchmark (its README) and are no problems."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def read_benchmark(folder: Path) -> list[Problem]:
                     raise UserError(f"{path}{place}: a {type(row).__name__}, not an object with a problem's fields")
                 name = str(row.get("task_id") or f"{file}{place}")
                 problems.append(Problem(folder.name, file, name, _fields(row), _languages(row, file)))
-        elif languages := possible_languages(path.name):
+        elif languages := tuple(key for key in possible_languages(path.name) if key not in NO_CODE):
             text = path.read_text(encoding="utf-8", errors="replace")
             problems.append(Problem(folder.name, f"*{path.suffix}", file, {"code": text}, languages))
     if not problems:

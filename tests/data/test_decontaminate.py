@@ -282,7 +282,8 @@ def test_rows_of_every_kind_of_file_are_problems(tmp_path: Path) -> None:
     (folder / "e.json").write_text(json.dumps({"prompt": said["single"]}))
     pq.write_table(pa.table({"prompt": [said["parquet"]]}), folder / "f.parquet")
     (folder / "g.py").write_text(f"# {said['file']}\n")
-    (folder / "LICENSE").write_text("not code")
+    for name in ("LICENSE", "README.md", "citation.txt"):
+        (folder / name).write_text("not a problem")
     index = load_benchmarks([folder])
     assert index.benchmarks == {"mixed": 8}
     where = {kind: [hit.problem for hit in index.hits(text, None)] for kind, text in said.items() if kind != "lines"}
