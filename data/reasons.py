@@ -29,14 +29,25 @@ STEPS = {
         "unknown_language": "neither its name nor its text tells the language",
         "other_language": "its content is in a language not asked for",
     },
-    "within CodeGeeX's rules": {
+    "within CodeGeeX's thresholds": {
         "too_small": "smaller than the size rule allows",
         "too_large": "larger than the size rule allows",
         "long_lines": "too many characters a line on average",
         "few_letters": "too small a share of letters",
-        "generated": "says that a tool wrote it",
+    },
+    "written by hand, and here": {
+        "lock_file": "a package manager's list of versions",
         "generated_name": "has a name that only tools write",
         "generated_header": "says that a tool wrote it",
+        "vendored": "somebody else's code in a copy",
+        "protobuf_output": "stubs of protocol buffers, gRPC, Thrift or FlatBuffers",
+        "parser_output": "a scanner or parser made from a grammar",
+        "compiler_output": "translated from another language or description",
+        "configure_output": "written by autoconf, CMake or their like",
+        "api_client": "made from the description of an interface",
+        "generated_page": "a page that a documentation tool or an office wrote",
+        "minified": "JavaScript or CSS made small",
+        "data_table": "mostly numbers in rows, or encoded bytes",
     },
     "licence allowed": {
         "licence": "its licence is not among those allowed",
@@ -59,7 +70,8 @@ STEPS = {
         "in_earlier_corpus": "an earlier corpus has it, or nearly the same",
     },
 }
-"""The steps of a build in their order; of each, the reasons to drop a file there, and what they mean."""
+"""The steps of a build, nearly in their order (some names are asked before sizes): of each, the reasons to drop a file
+there, and what they mean."""
 
 DROP_TEXT = {reason: text for reasons in STEPS.values() for reason, text in reasons.items()}
 """Reason to drop a file -> what it means."""

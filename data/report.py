@@ -53,8 +53,10 @@ def _overview(manifest: dict[str, Any]) -> Section:
     section = Section("Corpus: overview").text(
         f"{documents.get('in', 0):,} files in, {documents.get('kept', 0):,} kept: {everything.bytes / 1e6:,.1f} MB, "
         f"{everything.tokens:,} tokens; {everything.tokens_in_rows:,} tokens in rows of "
-        f"{manifest.get('config', {}).get('seq_length', '?')}, train and held-out together."
+        f"{(manifest.get('config') or {}).get('seq_length', '?')}, train and held-out together."
     )
+    if merged := manifest.get("merged_from"):
+        section.text(f"Merged from {', '.join(str(corpus.get('name', '?')) for corpus in merged)}.")
     rows: list[list[Any]] = []
     for source in manifest.get("sources", ()):
         if not isinstance(source, dict):  # a manifest of the first version: names alone
@@ -194,48 +196,37 @@ def _scores(manifest: dict[str, Any]) -> Section:
         + (f"The {len(shown)} languages with most files, of {len(sizes)}. " if len(sizes) > len(shown) else "")
         + "Counts are logarithmic."
     )
-    rules = manifest.get("config", {}).get("analysis", {})
+    rules = (manifest.get("config") or {}).get("analysis") or {}
     for score in ("syntax", "cleanliness"):
-        section.figure(_histograms({language: histograms[language].get(score, []) for language in shown}, score, rules))
+        counts = {language: histograms[language].get(score, []) for language in shown}
+        section.figure(_histograms(counts, score, rules.get(f"min_{score}")))
     return section
 
 
-def _histograms(counts: dict[str, list[int]], score: str, rules: dict[str, Any]) -> "Figure":
-    """Small multiples, a language each, with the threshold as a line where there is one."""
+def _histograms(counts: dict[str, list[int]], score: str, threshold: float | None) -> "Figure":
+    """Small multiples, a language each, with the threshold as a line."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
 
-    highest = 2 * max(10, *(max(bins, default=0) for bins in counts.values()))
     columns = min(4, len(counts))
     rows = -(-len(counts) // columns)
-    figure = Figure(figsize=(2.4 * columns + 0.4, 1.5 * rows + 0.9), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for number, axes in enumerate(grid.flat):
-        if number >= len(counts):
-            axes.set_visible(False)
-            continue
-        language, bins = list(counts.items())[number]
-        width = 1 / max(1, len(bins))
-        axes.bar([width * place for place in range(len(bins))], bins, width, align="edge", linewidth=0)
+    height = 1.4 * rows + 0.5
+    figure = Figure(figsize=(2.3 * columns + 0.4, height))
+    figure.subplots_adjust(hspace=0.45, wspace=0.12, bottom=0.5 / height, top=1 - 0.25 / height)
+    highest = 2 * max(10, *(max(bins, default=0) for bins in counts.values()))
+    for number, (language, bins) in enumerate(counts.items()):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        axes.stairs(bins, [place / max(1, len(bins)) for place in range(len(bins) + 1)], fill=True)
         axes.set_title(f"{language} ({sum(bins):,})", fontsize=9)
-        threshold = _threshold(rules.get(f"min_{score}"), language)
         if threshold is not None:
             axes.axvline(threshold, color="C3", linewidth=1, linestyle="--")
         axes.set_yscale("log")
         axes.set(xlim=(0, 1), ylim=(0.5, highest))
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(labelsize=8)
+        axes.minorticks_off()
+        axes.tick_params(labelsize=8, labelleft=number % columns == 0)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(f"{score} (dashed: the threshold)", fontsize=9)
-    figure.supylabel("files", fontsize=9)
+    figure.supxlabel(f"{score} (dashed: the threshold)", fontsize=9, y=0)
     return figure
-
-
-def _threshold(rule: Any, language: str) -> float | None:
-    """A threshold of the configuration: one number, or one a language."""
-    value = rule.get(language) if isinstance(rule, dict) else rule
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _sample(manifest: dict[str, Any]) -> Section:
@@ -330,7 +321,8 @@ def _mixture(manifest: dict[str, Any]) -> Section:
 
 def _tokenizer(manifest: dict[str, Any]) -> Section:
     tokenizer = manifest.get("tokenizer", {})
-    origin = "trained on this corpus's train split" if tokenizer.get("trained_here") else "given"
+    kind = ((manifest.get("config") or {}).get("tokenizer") or {}).get("kind", "")
+    origin = f"{kind} trained on this corpus's train split".strip() if tokenizer.get("trained_here") else "given"
     rows = [
         ["vocabulary", tokenizer.get("vocab_size", 0)],
         ["bytes a token", tokenizer.get("bytes_per_token", 0.0)],
@@ -358,7 +350,8 @@ def _split(manifest: dict[str, Any]) -> Section:
         for name, split in splits.items()
     ]
     section = Section("Corpus: train and held-out").text("Whole repositories are held out, by a hash of their names.")
-    section.table(["split", "files", "bytes", "tokens", "tokens in rows", "rows", "repositories"], rows)
+    if rows:
+        section.table(["split", "files", "bytes", "tokens", "tokens in rows", "rows", "repositories"], rows)
     if not splits.get("heldout", {}).get("rows"):
         section.warning("Nothing is held out: there is only one repository, or the share is 0.")
     return section

@@ -172,7 +172,7 @@ def _files(manifest: dict[str, Any]) -> Iterator[str]:
 def _rows(manifest: dict[str, Any]) -> Iterator[str]:
     splits, tokenizer = manifest.get("splits", {}), manifest.get("tokenizer", {})
     train, heldout = (splits.get(split, {}).get("rows", 0) for split in ("train", "heldout"))
-    length = manifest.get("config", {}).get("seq_length", "?")
+    length = (manifest.get("config") or {}).get("seq_length", "?")
     yield (
         f"{train:,} train rows, {heldout:,} held-out rows of {length} tokens; "
         f"{tokenizer.get('vocab_size', 0):,} ids, {tokenizer.get('bytes_per_token', 0.0):.2f} bytes a token"

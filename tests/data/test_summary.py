@@ -37,7 +37,7 @@ def make_manifest(**changes: Any) -> dict[str, Any]:
     example = {"repo": "repo0", "path": LONG, "detail": "312 bytes"}
     manifest = {
         "format": 3,
-        "config": {"seq_length": 2048, "analysis": {"min_syntax": 0.9, "min_cleanliness": {"python": 0.35}}},
+        "config": {"seq_length": 2048, "analysis": {"min_syntax": 0.9, "min_cleanliness": 0.35}},
         "sources": [
             {"source": "corpus:before", "earlier": True, "parts": 2, "bytes": 9_000_000, "in": 0, "kept": 0},
             {"source": "local:code", "earlier": False, "parts": 7, "bytes": 1_500_000, "in": 120, "kept": 60},
