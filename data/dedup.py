@@ -1,17 +1,19 @@
 """Which texts are copies: equal ones by a digest, similar ones by MinHash and an exact Jaccard similarity.
 
-A text is the set of its spans of five words (spans.py). Band keys of 120 MinHash values in 20 bands of 6 tell which
-texts may be similar (Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4): two of Jaccard similarity s
-share a key with probability 1 - (1 - s^6)^20, which is 0.99992 at 0.85, 0.61 at 0.6 and 0.005 at 0.25. Candidates are
-then compared exactly, so nothing is dropped by chance.
+A text is the set of its spans of five words (spans.py), as 64-bit hashes: two sets of 20,000 spans share one by
+accident once in 5e10 pairs, so their similarity is exact. Band keys of 120 MinHash values in 20 bands of 6 tell which
+texts may be similar (Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4): a band of two texts of
+similarity s agrees with probability s^6, and at least one of 20 with 1 - (1 - s^6)^20, which at 0.85 is
+1 - (1 - 0.377)^20 = 0.99992, at 0.6 is 0.61 and at 0.25 is 0.005. Candidates are then compared exactly, so nothing is
+dropped by chance.
 
 Covers: copies with another name, header, line ends, blanks, comments, or some other words.
 Does not cover: copies with all names changed (decontaminate.py finds those of benchmarks); pieces of larger files.
 """
 
 import collections
-import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,8 +35,11 @@ MAX_KEPT_PER_KEY = 64
 """Kept texts a band key leads to at the most: the best ones by priority. Both limits keep a group of texts that share
 a key and nothing else linear; texts that are similar share many keys."""
 
-CACHED_TEXTS = 2048
-"""Shingle sets of kept texts that stay in memory while a group is compared."""
+PROBE_SHINGLES = 16
+"""Shingles looked up beyond twice as many as may be missing, before two sets are compared in full."""
+
+CACHED_SHINGLES = 1 << 24
+"""Shingles of kept texts that stay in memory while a group is compared, 8 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,25 @@ class Duplicate:
 
 
 def digest(text: str) -> bytes:
-    """16 bytes of the text without line ends' kind, blanks at line ends, and blank lines at the beginning and end."""
+    r"""BLAKE2b of the text, 16 bytes, without what does not make it another text.
+
+    Lines end where `str.splitlines` ends them (\n, \r\n, \r, form feeds and their like), whichever it is; blanks at
+    their ends (`str.rstrip`), and blank lines before the first and after the last, do not count. All else does.
+    """
     lines = "\n".join([line.rstrip() for line in text.splitlines()]).strip("\n")
     return hashlib.blake2b(lines.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def shingles(text: str) -> np.ndarray:
-    """The set of a text's spans of five words (of all its words, if there are fewer), sorted uint64 hashes."""
-    hashes, _, _ = spans.tokens(text.encode("utf-8", "surrogatepass"))
+    """The set of a text's spans of five words (of all, if there are fewer; of signs, if there are none).
+
+    Returns:
+        uint64 [at least 1], ascending.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    hashes = spans.tokens(raw)[0]
+    if not len(hashes):
+        hashes = spans.tokens(raw, signs=True)[0]
     if not len(hashes):
         return np.zeros(1, np.uint64)
     return np.unique(spans.windows(hashes, min(SHINGLE_WORDS, len(hashes))))
@@ -92,8 +108,8 @@ def band_keys(text: str) -> np.ndarray:
     found = shingles(text)
     ends = np.array([0, len(found)], np.uint64)
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(found, ends, BANDS * BAND_VALUES, SEED)
-    values = np.array(matrix.to_rows()[0], np.uint64).reshape(BANDS, BAND_VALUES)
-    return np.array([spans.windows(values[band], BAND_VALUES)[0] for band in range(BANDS)])
+    values = np.array(matrix.to_rows()[0], np.uint64)
+    return spans.windows(values, BAND_VALUES)[::BAND_VALUES]
 
 
 def exact_duplicates(digests: np.ndarray, priority: np.ndarray) -> np.ndarray:
@@ -124,23 +140,36 @@ def candidate_groups(columns: Iterable[np.ndarray]) -> list[np.ndarray]:
     Returns:
         int64 arrays of document numbers, ascending; the groups in the order of their first members.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     label = np.zeros(0, np.int64)
     for column in columns:
         if not len(label):
             label = np.arange(len(column))
-        order = np.argsort(column, kind="stable")
-        same = column[order[1:]] == column[order[:-1]]
-        one, other = label[order[:-1][same]], label[order[1:][same]]
-        if len(one):
-            size = int(label.max()) + 1
-            edges = coo_matrix((np.ones(len(one), np.int8), (one, other)), shape=(size, size))
-            label = connected_components(edges, directed=False)[1].astype(np.int64)[label]
-    order = np.argsort(label, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(label[order])) + 1) if len(order) else []
-    return sorted((group for group in groups if len(group) > 1), key=lambda group: int(group[0]))
+        order = np.argsort(column)
+        ordered = column[order]
+        same = np.flatnonzero(ordered[1:] == ordered[:-1])
+        label = _joined(label, label[order[same]], label[order[same + 1]])
+    members = np.flatnonzero(np.bincount(label, minlength=len(label))[label] > 1) if len(label) else label
+    members = members[np.argsort(label[members], kind="stable")]
+    bounds = np.flatnonzero(np.diff(label[members], prepend=-1, append=-1)).tolist()
+    return [members[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def _joined(label: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The labels after making one of each two of `one` and `other`; a label is the first document that has it."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    differ = one != other
+    if not differ.any():
+        return label
+    nodes, ends = np.unique(np.concatenate([one[differ], other[differ]]), return_inverse=True)
+    ends_2E = ends.reshape(2, -1)
+    edges = coo_matrix((np.ones(ends_2E.shape[1]), tuple(ends_2E)), shape=(len(nodes), len(nodes)))
+    component = connected_components(edges, directed=False)[1]
+    _, first = np.unique(component, return_index=True)
+    new = np.arange(len(label))
+    new[nodes] = nodes[first[component]]
+    return new[label]
 
 
 def near_duplicates(
@@ -158,22 +187,76 @@ def near_duplicates(
         similarity: smallest Jaccard similarity of a copy.
     """
     found: list[Duplicate] = []
-    kept_at: dict[tuple[int, int], list[int]] = {}
-    sets = functools.lru_cache(CACHED_TEXTS)(lambda place: shingles(text(group[place])))
-    for place, number in enumerate(group):
-        bands = list(enumerate(keys[place].tolist()))
-        shared = collections.Counter(kept for band in bands for kept in kept_at.get(band, ()))
-        nearest = sorted(shared, key=lambda kept: (-shared[kept], kept))[:MAX_COMPARISONS]
-        copy = None
-        if nearest:
-            mine = shingles(text(number))
-            likeness = ((kept, jaccard(mine, sets(kept))) for kept in sorted(nearest))
-            copy = next((Duplicate(number, group[kept], like) for kept, like in likeness if like >= similarity), None)
+    sets = _Sets(lambda place: shingles(text(group[place])))
+    kept_with: dict[int, list[int]] = {}
+    for place, shared_keys in enumerate(_shared_keys(keys)):
+        counts = collections.Counter(itertools.chain.from_iterable(kept_with.get(key, ()) for key in shared_keys))
+        nearest = sorted(counts, key=lambda kept: (-counts[kept], kept))[:MAX_COMPARISONS]
+        copy = _first_like(place, sorted(nearest), sets, similarity)
         if copy:
-            found.append(copy)
+            found.append(Duplicate(group[place], group[copy[0]], copy[1]))
+            sets.forget(place)
             continue
-        for band in bands:
-            members = kept_at.setdefault(band, [])
+        for key in shared_keys:
+            members = kept_with.setdefault(key, [])
             if len(members) < MAX_KEPT_PER_KEY:
                 members.append(place)
     return found
+
+
+def _shared_keys(keys: np.ndarray) -> Iterable[list[int]]:
+    """For each member, numbers of the keys that another member has in the same band."""
+    numbers = np.empty(keys.shape, np.int64)
+    for band, column in enumerate(keys.T):
+        _, number, count = np.unique(column, return_inverse=True, return_counts=True)
+        numbers[:, band] = np.where(count[number] > 1, number + band * len(keys), -1)
+    return ([key for key in row.tolist() if key >= 0] for row in numbers)
+
+
+class _Sets:
+    """Shingle sets by place, of which the ones used last stay in memory; the sizes of all stay."""
+
+    def __init__(self, make: Callable[[int], np.ndarray]):
+        self._make = make
+        self._sets: dict[int, np.ndarray] = {}  # the one used last is last
+        self._held = 0
+        self.sizes: dict[int, int] = {}
+
+    def get(self, place: int) -> np.ndarray:
+        found = self._sets.pop(place, None)
+        if found is None:
+            found = self._make(place)
+            self._held += len(found)
+            self.sizes[place] = len(found)
+        self._sets[place] = found
+        while self._held > CACHED_SHINGLES and len(self._sets) > 1:
+            self.forget(next(iter(self._sets)))
+        return found
+
+    def forget(self, place: int) -> None:
+        self._held -= len(self._sets.pop(place, ()))
+
+
+def _first_like(place: int, candidates: Sequence[int], sets: _Sets, similarity: float) -> tuple[int, float] | None:
+    """The first candidate that is at least `similarity` like a member, and how much it is."""
+    if not candidates:
+        return None
+    mine = sets.get(place)
+    for kept in candidates:
+        size = sets.sizes.get(kept, len(mine))
+        if min(size, len(mine)) < similarity * max(size, len(mine)) - 1:
+            continue
+        theirs = sets.get(kept)
+        if _may_be_like(mine, theirs, similarity) and (like := jaccard(mine, theirs)) >= similarity:
+            return kept, like
+    return None
+
+
+def _may_be_like(a: np.ndarray, b: np.ndarray, similarity: float) -> bool:
+    """False only if so many of the first shingles of one are not in the other that they cannot be similar.
+
+    |A and B| / |A or B| >= s exactly if |A and B| >= s / (1 + s) (|A| + |B|), which limits how many of A B may lack.
+    """
+    lacking = len(a) - similarity / (1 + similarity) * (len(a) + len(b)) + 1  # 1: rounding never decides
+    probe = a[: 2 * max(0, int(lacking)) + PROBE_SHINGLES]
+    return len(probe) - int(spans.is_in(probe, b).sum()) <= lacking
