@@ -3,7 +3,7 @@
 Covers: the manifests of builds and merges, and old ones that lack a key. Does not cover: pages (report.py).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +99,23 @@ def lines(manifest: dict[str, Any]) -> list[str]:
     return [*_files(manifest), *_rows(manifest), *_copies(manifest), *_redacted(manifest), *_hits(manifest)]
 
 
-def _languages_table(manifest: dict[str, Any]) -> "Table":
+def _table(first: str, headings: Sequence[str]) -> "Table":
+    """Names on the left, numbers on the right; narrow, since 80 columns have to do."""
+    from rich import box
     from rich.table import Table
 
-    table = Table("language")
-    headings = ("train files", "train MB", "held-out files", "held-out MB", "tokens in rows", "share %", "CodeGeeX %")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column(first, overflow="fold")
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")
+    return table
+
+
+def _languages_table(manifest: dict[str, Any]) -> "Table":
+    headings = (
+        "train\nfiles", "train\nMB", "held-out\nfiles", "held-out\nMB", "tokens\nin rows", "share\n%", "CodeGeeX\n%",
+    )  # fmt: skip
+    table = _table("language", headings)
     found = amounts(manifest)
     train, heldout = amounts(manifest, "train"), amounts(manifest, "heldout")
     ours = shares(found)
@@ -134,12 +144,9 @@ def short(count: int) -> str:
 
 
 def _mixture_table(groups: dict[str, dict[str, Any]]) -> "Table":
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("mixture")
-    for heading in ("wanted %", "reached %", "tokens available", "tokens taken", "epochs"):
-        table.add_column(heading, justify="right", overflow="fold")
+    table = _table("mixture", ("wanted %", "reached %", "tokens available", "tokens taken", "epochs"))
     for name, wanted, reached, group in mixture_rows(groups):
         taken = (short(group.get(key, 0)) for key in ("available_tokens", "tokens"))
         table.add_row(Text(name), f"{wanted:.2f}", f"{reached:.2f}", *taken, f"{group.get('epochs', 0):.2f}")
