@@ -35,35 +35,30 @@ Span = tuple[int, int, str]
 """Start, end and kind of what is to be replaced."""
 
 FORMS = {
-    "aws_key": ("AKIA ASIA", r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"),
+    "aws_key": ("A[KS]IA", r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"),
     "aliyun_key": ("LTAI", r"\bLTAI[A-Za-z0-9]{16,20}\b"),
     "tencent_key": ("AKID", r"\bAKID[A-Za-z0-9]{32}\b"),
     "azure_key": ("AccountKey=", r"(?<=AccountKey=)[A-Za-z0-9+/]{86}=="),
-    "google_key": ("AIza GOCSPX-", r"\b(?:AIza[\w-]{35}|GOCSPX-[\w-]{28})(?![\w-])"),
-    "github_token": (
-        "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
-        r"\b(?:gh[opusr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b",
-    ),
+    "google_key": ("AIza", r"\bAIza[\w-]{35}(?![\w-])"),
+    "google_secret": ("GOCSPX-", r"\bGOCSPX-[\w-]{28}(?![\w-])"),
+    "github_token": ("gh[opusr]_", r"\bgh[opusr]_[A-Za-z0-9]{36}\b"),
+    "github_pat": ("github_pat_", r"\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b"),
     "gitlab_token": ("glpat-", r"\bglpat-[\w-]{20}(?![\w-])"),
-    "slack_token": (
-        "xox hooks.slack.com/",
-        r"\bxox[abeoprs]-[\w-]{10,250}|(?<=hooks\.slack\.com/services/)T\w+/B\w+/\w+",
-    ),
+    "slack_token": ("xox[abeoprs]-", r"\bxox[abeoprs]-[\w-]{10,250}"),
+    "slack_webhook": ("hooks.slack.com/", r"(?<=hooks\.slack\.com/services/)T\w+/B\w+/\w+"),
     "npm_token": ("npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
     "pypi_token": ("pypi-Ag", r"\bpypi-Ag[\w-]{50,500}"),
     "huggingface_token": ("hf_", r"\bhf_[A-Za-z0-9]{34}\b"),
-    "stripe_key": ("k_live_ k_test_", r"\b[sr]k_(?:live|test)_[A-Za-z0-9]{24,200}\b"),
-    "openai_key": (
-        "sk-",
-        r"\bsk-(?:[\w-]{20,200}T3BlbkFJ[\w-]{20,200}|[A-Za-z0-9]{48}\b|ant-[\w-]{80,200})",
-    ),
-    "sendgrid_key": ("SG.", r"\bSG\.[\w-]{22}\.[\w-]{43}(?![\w-])"),
+    "stripe_key": ("k_(?:live|test)_", r"\b[sr]k_(?:live|test)_[A-Za-z0-9]{24,200}\b"),
+    "openai_key": ("sk-", r"\bsk-(?:[\w-]{20,200}T3BlbkFJ[\w-]{20,200}|[A-Za-z0-9]{48}\b)"),
+    "anthropic_key": ("sk-ant-", r"\bsk-ant-[\w-]{80,200}"),
+    "sendgrid_key": (r"SG\.", r"\bSG\.[\w-]{22}\.[\w-]{43}(?![\w-])"),
     "telegram_token": (":AA", r"\b\d{8,10}:AA[\w-]{33}(?![\w-])"),
-    "jwt": ("eyJ", r"\beyJ[\w-]{10,4000}\.eyJ[\w-]{10,8000}\.[\w-]{10,2000}"),
+    "jwt": ("eyJ", r"(?<![\w-])eyJ[\w-]{10,4000}\.eyJ[\w-]{10,8000}\.[\w-]{10,2000}"),
 }
-"""Kind -> words one of which is in every such secret, and its form."""
+"""Kind -> what is in every such secret and quickly found, and its form."""
 
-_FORMS = tuple((kind, tuple(words.split()), re.compile(form, re.ASCII)) for kind, (words, form) in FORMS.items())
+_FORMS = tuple((kind, re.compile(hint).search, re.compile(form, re.ASCII)) for kind, (hint, form) in FORMS.items())
 
 _MADE_UP = re.compile(
     r"example|sample|dummy|fake|placeholder|changeme|change-me|your[-_]?|redacted|insert|replace|x{4}|\*{3}|\.{3}"
@@ -88,8 +83,8 @@ def redact(text: str, rules: RedactRules = DEFAULT_RULES) -> tuple[str, dict[str
 def _spans(text: str, rules: RedactRules) -> list[Span]:
     spans: list[Span] = []
     if rules.secrets:
-        for kind, words, form in _FORMS:
-            if any(word in text for word in words):
+        for kind, hint, form in _FORMS:
+            if hint(text):
                 spans += ((*found.span(), kind) for found in form.finditer(text) if _is_random(found[0]))
         if "PRIVATE KEY" in text:
             spans += _private_keys(text)
@@ -103,9 +98,9 @@ def _spans(text: str, rules: RedactRules) -> list[Span]:
 
 
 def _without_overlaps(spans: list[Span]) -> list[Span]:
-    """The spans in order; of those that overlap, the first, and of those that begin together, the longest."""
+    """The spans in order; of those that overlap, the first, and a known form before what begins with it."""
     kept: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span[0], -span[1], span[2])):
+    for span in sorted(spans, key=lambda span: (span[0], span[2] == "email", span[2] == "generic_secret", -span[1])):
         if not kept or span[0] >= kept[-1][1]:
             kept.append(span)
     return kept
@@ -131,9 +126,8 @@ def _is_random(value: str) -> bool:
 
 
 _PEM = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(.{64,16000}?)"
-    r"-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",
-    re.DOTALL,
+    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+    r"((?:[^-]|-(?!----)){64,16000}+)-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
 )
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/=]{24,}")
 MIN_BASE64_SHARE = 0.6
@@ -146,7 +140,9 @@ def _private_keys(text: str) -> Iterator[Span]:
             yield (*found.span(), "private_key")
 
 
-_URL = re.compile(r"://[^\s:/@'\"<>`\\]{1,64}:([^\s:/@'\"<>`(){}$\\]{3,100})@(?!example\.)[A-Za-z0-9\[]", re.ASCII)
+_URL = re.compile(
+    r"://([^\s:/@'\"<>`\\]{1,64}):(?!\1@)([^\s:/@'\"<>`(){}$\\]{3,100})@(?!example\.)[A-Za-z0-9\[]", re.ASCII
+)
 _COMMON_PASSWORD = re.compile(
     r"(?:my|the|db|user)?[-_]?(?:pass|passwd|password|pwd|pw|secret|token|key|foo|bar|baz|test|guest|root|admin|user(?:name)?)\d*"
     r"|%\w.*|\W+|p[a@]ss(?:w[o0]rd)?\d*|\w+_(?:pass|password|token|pwd)",
@@ -156,8 +152,8 @@ _COMMON_PASSWORD = re.compile(
 
 def _passwords_in_urls(text: str) -> Iterator[Span]:
     for found in _URL.finditer(text):
-        if not _COMMON_PASSWORD.fullmatch(found[1]) and not _MADE_UP.search(found[1]):
-            yield (*found.span(1), "password_in_url")
+        if not _COMMON_PASSWORD.fullmatch(found[2]) and not _MADE_UP.search(found[2]):
+            yield (*found.span(2), "password_in_url")
 
 
 _NAME_PIECES = ("assw", "ASSW", "ecret", "ECRET", "oken", "OKEN", "key", "Key", "KEY", "redential", "REDENTIAL")
@@ -175,11 +171,13 @@ _SWITCH = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")
 MIN_SWITCHES = 0.2
 """From one class of characters (lower, upper, digit) to another, a character; words joined by signs have fewer."""
 
+_CAMEL_CASE = re.compile(r"(?:[A-Z]?\d{1,2}|[a-z]+)?(?:\d{0,2}[A-Z][a-z]+)+\d{0,3}")
+
 
 def _assigned(text: str) -> Iterator[Span]:
     for found in _LITERAL.finditer(text):
         value = found[2]
-        if value.isalpha() or not any(map(str.isdigit, value)):
+        if not any(map(str.isdigit, value)) or _CAMEL_CASE.fullmatch(value):
             continue
         before = text[max(0, found.start() - NAME_CHARS) : found.start()].rpartition("\n")[2]
         name = _NAME.search(before)
@@ -214,6 +212,10 @@ _NOT_MAIL = re.compile(
 )
 
 
+_NO_MAIL_BEFORE = re.compile(r"[/$@]$|://[^\s/\"'<>]*$")
+"""The user of a URL, a variable, what follows another sign."""
+
+
 def _emails(text: str) -> Iterator[Span]:
     for found in _DOMAIN.finditer(text):
         if (top := found[2]).lower() not in _TOP or not (top.islower() or top.isupper()):
@@ -222,7 +224,7 @@ def _emails(text: str) -> Iterator[Span]:
         before = text[max(0, at - MAX_LOCAL_CHARS) : at]
         local = before[len(before.rstrip(_LOCAL_CHARS)) :].lstrip("._%+-")
         start = at - len(local)
-        if not local or local.endswith(".") or text[start - 1 : start] in ("/", "$", "@"):
+        if not local or local.endswith(".") or _NO_MAIL_BEFORE.search(text, max(0, start - MAX_LOCAL_CHARS), start):
             continue
         if not _NOT_MAIL.match(address := local + found[0]) and not _NOT_MAIL.search(address):
             yield (start, found.end(), "email")
