@@ -117,7 +117,7 @@ def configure_output(document: Document) -> str | None:
 
 
 _CONFIGURE = re.compile(
-    r"generated (?:automatically |from \S+ )?by (?:(?:gnu )?autoconf|autoheader|aclocal|automake|config\.status|cmake"
+    r"(?<!is )generated (?:automatically |from \S+ )?by (?:(?:gnu )?autoconf|autoheader|aclocal|automake|config\.status|cmake"
     r"|configure\b(?! script)|gyp|meson)\b|cmake generated file|guess values for"
     r" system-dependent variables and create makefiles"
 )
@@ -165,7 +165,7 @@ def generated_header(document: Document) -> str | None:
 _GENERATED_HEADER = re.compile(
     r"@generated\b"
     r"|(?i:\bdo not (?:edit|modify)\b(?!\s+(?:the|these|those|any|your|in|without|unless|or)\b(?! (?:file|code))))"
-    r"|(?<!be )(?<![\"'`])\b(?i:automatically|auto|machine)[ -]?(?i:generated)"
+    r"|(?<!be )(?<![\"'`-])\b(?i:automatically|auto|machine)[ -]?(?i:generated)"
     r"(?=\s+(?i:by|from|with|using|file|code|on|at)\b|[.,:;!)*/-]|\s*$)"
     r"|^[^\w\n]*G(?i:enerated (?:by|from))\b"
     r"|^(?:[#/*;%!-]|<!--)+[ \t]*generated (?:by|from)\b"
