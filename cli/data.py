@@ -28,7 +28,7 @@ def build(
 
     Args:
         out: folder of the corpus.
-        recipe: name of a shipped recipe (small, codegeex, codefuse), or path of a YAML file.
+        recipe: name of a shipped recipe (small, codegeex, codefuse, permissive), or path of a YAML file.
         source: kind:ARG, such as local:PATH or archives:PATH; may be given several times; replaces the recipe's.
         set: settings that differ from the recipe, such as seq_length=2048 tokenizer.path=FOLDER.
         workers: processes; all cores by default. The corpus does not depend on it.
@@ -63,7 +63,10 @@ def show(built: "Built") -> None:
     for item in render(built.manifest):
         console.print(item, highlight=False)
     if not built.seconds:
-        console.print(f"already built from these settings{built.note and ', but '}{built.note}; --overwrite builds anew")
+        console.print(
+            f"already built from these settings{built.note and ', but '}{built.note}; --overwrite builds anew",
+            markup=False,
+        )
         return
     num_bytes = sum(source["bytes"] for source in built.manifest["sources"])
     if built.cpu_seconds:
@@ -76,7 +79,7 @@ def show(built: "Built") -> None:
     total = sum(built.seconds.values())
     stages = ", ".join(f"{stage} {value:.1f} s" for stage, value in built.seconds.items())
     console.print(f"{stages}; {num_bytes / 1e6 / max(total, 1e-9):.2f} MB/s of source in all", highlight=False)
-    console.print(f"report: {built.folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {built.folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def stats(corpus: Annotated[Path, tyro.conf.Positional]) -> None:

@@ -63,6 +63,8 @@ class RowsConfig:
         for name in ("window_stride", "rows_per_shard"):
             if getattr(self, name) < 1:
                 raise UserError(f"rows.{name}={getattr(self, name)}: must be at least 1")
+        if self.pad_id is not None and self.pad_id < 0:
+            raise UserError(f"rows.pad_id={self.pad_id}: must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class BuildConfig:
         for name in ("seq_length", "document_shard_bytes"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: must be at least 1")
+        if self.rows.packing == "windows" and self.rows.window_stride > self.seq_length:
+            raise UserError(
+                f"rows.window_stride={self.rows.window_stride} is more than seq_length={self.seq_length}: tokens between "
+                "two windows would be lost"
+            )
         if not 0 <= self.heldout_share < 1:
             raise UserError(f"heldout_share={self.heldout_share}: must be at least 0 and below 1")
         if self.max_bytes is not None and self.max_bytes < 1:

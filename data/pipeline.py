@@ -145,7 +145,9 @@ def _open_inputs(config: BuildConfig) -> Inputs:
         check_tokens(tokenizer, config.fim)
         fingerprints["tokenizer"] = tokenizer.fingerprint
     else:
-        check_vocab_size(config.tokenizer.vocab_size, config.tokenizer.kind)
+        check_vocab_size(
+            config.tokenizer.vocab_size, config.tokenizer.kind, config.fim.tokens if config.fim.rate else ()
+        )
     known = set(keys if config.mixture.by == "language" else config.sources) | {"*"}
     for name in config.mixture.weights:
         if name not in known:
@@ -153,7 +155,8 @@ def _open_inputs(config: BuildConfig) -> Inputs:
             raise UserError(f"mixture.weights.{name}: no such {what} in this recipe; known: {', '.join(sorted(known))}")
     benchmarks = None
     if config.decontamination.benchmarks:
-        benchmarks = load_benchmarks([Path(folder) for folder in config.decontamination.benchmarks])
+        folders = [Path(folder) for folder in config.decontamination.benchmarks]
+        benchmarks = load_benchmarks(folders, config.decontamination)
         fingerprints["benchmarks"] = benchmarks.fingerprint
     parts = []
     for source, name in zip(sources, names, strict=True):

@@ -59,7 +59,7 @@ def deduplicate(pool: Pool, config: BuildConfig, engine: Engine, folder: Path, e
 
 
 def _drop_repositories_of_earlier_sources(pool: Pool, github: set[int]) -> None:
-    first = np.full(len(pool.names["repo"]), np.iinfo(np.int16).max, np.int16)
+    first = np.full(len(pool.names["repo"]), np.iinfo(np.int32).max, np.int32)
     np.minimum.at(first, pool.columns["repo"], pool.source)
     late = np.isin(pool.source, sorted(github)) & (first[pool.columns["repo"]] < pool.source)
     pool.fate[late] = FATES.index("in_earlier_source")

@@ -8,12 +8,11 @@ import collections
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mindgeex.data.document import Document, from_line
-from mindgeex.data.stages.read import read_about
+from mindgeex.data.stages.read import COLUMNS, read_about
 
 CACHED_FRAMES = 64
 """Decompressed frames a reader keeps."""
@@ -36,7 +35,7 @@ class Pool:
     """int32 [N], the document's number in its part."""
 
     source: np.ndarray
-    """int16 [N], into the build's sources, earlier corpora first."""
+    """int32 [N], into the build's sources, earlier corpora first."""
 
     columns: dict[str, np.ndarray]
     """[N] each: `read.COLUMNS` and `digest` [N, 2]; `repo` and `licence` number the lists below."""
@@ -161,16 +160,20 @@ def load_pool(outs: Sequence[Path], sources: Sequence[int]) -> Pool:
         count = about["kept"]
         lists["part"].append(np.full(count, len(parts), np.int32))
         lists["row"].append(np.arange(count, dtype=np.int32))
-        lists["source"].append(np.full(count, source, np.int16))
+        lists["source"].append(np.full(count, source, np.int32))
         parts.append(out)
-    columns = {name: np.concatenate(pieces) for name, pieces in lists.items()}
-    total = len(columns.get("part", ()))
-    empty: Any = np.zeros(0, np.int32)
+    for name, kind in COLUMNS.items():
+        lists[name].append(np.zeros(0, kind))
+    for name in ("part", "row", "source"):
+        lists[name].append(np.zeros(0, np.int32))
+    lists["digest"].append(np.zeros((0, 2), np.uint64))
+    columns = {name: np.concatenate(pieces) for name, pieces in lists.items() if name != "frame"}
+    total = len(columns["part"])
     return Pool(
         parts,
-        columns.pop("part", empty),
-        columns.pop("row", empty),
-        columns.pop("source", empty),
+        columns.pop("part"),
+        columns.pop("row"),
+        columns.pop("source"),
         columns,
         {name: list(table) for name, table in names.items()},
         np.zeros(total, np.int8),

@@ -36,6 +36,9 @@ FRAME_BYTES = 1 << 18
 EXAMPLES = 3
 """Documents the manifest names for each reason to drop."""
 
+DETAIL_CHARS = 200
+"""Of an error's message."""
+
 HISTOGRAM_BINS = 20
 
 CONDEMNED_AFTER = 2
@@ -157,9 +160,9 @@ class _Examiner:
         except UserError:
             raise
         except ParseTimeout as error:
-            return Drop("parse_timeout", document.repo, document.path, str(error))
+            return Drop("parse_timeout", document.repo, document.path, str(error)[:DETAIL_CHARS])
         except Exception as error:  # whatever a document does to a library must not cost the other documents
-            return Drop("failed", document.repo, document.path, f"{type(error).__name__}: {error}"[:200])
+            return Drop("failed", document.repo, document.path, f"{type(error).__name__}: {error}"[:DETAIL_CHARS])
 
     def _examine(self, document: Document) -> Examined | Drop:
         from mindgeex.data.dedup import band_keys, digest

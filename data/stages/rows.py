@@ -108,7 +108,7 @@ def write_all_tokens(
     """Tokenizes every shard of documents of a split into files below `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [
-        TokensTask(folder / f"{number:08d}.npy", shard, tokenizer, config.fim, config.seed)
+        TokensTask(folder / f"{number:08d}.tokens", shard, tokenizer, config.fim, config.seed)
         for number, shard in enumerate(documents.shards)
     ]
     for _ in run_stage(engine, write_tokens_of, tasks, f"tokenize {folder.name} documents, shards", len(tasks)):
@@ -155,7 +155,8 @@ def write_rows(
         names: what the columns of languages and sources number, by `mixture.by`.
     """
     lengths = open_store(tokens).lengths
-    times, summary = np.ones(len(lengths), np.int64), {}
+    times = np.ones(len(lengths), np.int64)
+    summary: dict[str, Any] = {}
     if split == "train" and config.mixture.weights:
         groups = {"language": pool.columns["language"], "source": pool.source}[config.mixture.by][documents.numbers]
         hashes = _order_hashes(pool.columns["digest"][documents.numbers, 0], config.seed)
@@ -188,7 +189,7 @@ def write_one_shard(task: ShardTask) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1)
 def open_store(folder: Path) -> TokenStore:
     """The tokens of a split; opened once a worker."""
-    return TokenStore(sorted(folder.glob("*.npy")))
+    return TokenStore(sorted(folder.glob("*.tokens")))
 
 
 def _order_hashes(digests: np.ndarray, seed: int) -> np.ndarray:

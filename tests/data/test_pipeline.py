@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -14,9 +15,12 @@ import yaml
 from mindgeex.common.config import as_tree
 from mindgeex.common.errors import UserError
 from mindgeex.common.html import write_page
-from mindgeex.data.config import BuildConfig
+from mindgeex.data.analysis import AnalysisRules
+from mindgeex.data.config import BuildConfig, RowsConfig, TokenizerConfig
+from mindgeex.data.engines import EngineConfig
 from mindgeex.data.filters import Rules
 from mindgeex.data.mindrecord import Corpus
+from mindgeex.data.mixture import Mixture
 from mindgeex.data.pipeline import build
 from mindgeex.data.report import sections
 from mindgeex.data.split import heldout_repositories
@@ -33,11 +37,14 @@ def test_counts_add_up_and_each_rule_dropped_what_it_should(built, tree):
     documents = built.manifest["documents"]
     assert documents["in"] == documents["kept"] + sum(documents["dropped"].values())
     assert documents["in"] == sum(path.suffix in (".py", ".c", ".h") and path.is_file() for path in files_of(tree))
-    once = dict.fromkeys(("too_small", "too_large", "long_lines", "few_letters", "generated"), 1)
+    once = dict.fromkeys(("too_small", "too_large", "long_lines", "few_letters", "generated_header"), 1)
     assert documents["dropped"] == {"duplicate": 2, "not_utf8": 2, **once}
-    assert documents["examples"]["too_large"] == ["code/repo0: repo0/bad/large.py"]
+    assert [e["path"] for e in documents["examples"]["too_large"]] == ["repo0/bad/large.py"]
     # The first in source order stays: bad/ comes before src/ and core.c.
-    assert documents["examples"]["duplicate"] == ["code/repo0: repo0/core.c", "code/repo0: repo0/src/module0.py"]
+    assert documents["examples"]["duplicate"] == [
+        {"repo": "code/repo0", "path": f"repo0/{name}", "detail": f"of code/repo0: repo0/bad/{twin}"}
+        for name, twin in (("core.c", "copy.c"), ("src/module0.py", "again.py"))
+    ]
     splits = built.manifest["splits"]
     assert sum(split["documents"] for split in splits.values()) == documents["kept"]
     corpus = Corpus.open(built.folder)
@@ -56,21 +63,36 @@ def files_of(folder: Path) -> list[Path]:
     return [Path(top) / name for top, _, names in os.walk(folder) for name in names]
 
 
-def test_one_and_two_workers_give_the_same_bytes_from_any_place(built, config, tree, tmp_path):
+@pytest.mark.parametrize(
+    "engine",
+    [
+        EngineConfig(workers=1),
+        EngineConfig(workers=2),
+        EngineConfig(workers=4),
+        pytest.param(EngineConfig("ray", workers=2), marks=pytest.mark.slow),
+    ],
+)
+def test_every_engine_and_number_of_workers_gives_the_same_bytes(built, config, tmp_path, engine):
+    if engine.kind == "ray":
+        pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
+    assert digests(build(config, tmp_path / "corpus", engine).folder) == digests(built.folder)
+
+
+def test_the_place_of_a_source_shows_only_in_its_name(built, config, tree, tmp_path):
     elsewhere = shutil.copytree(tree, tmp_path / "elsewhere" / "code", symlinks=True)
-    again = build(
-        dataclasses.replace(config, workers=2, sources=(f"local:{elsewhere}",)), tmp_path / "another" / "corpus"
-    )
+    again = build(dataclasses.replace(config, sources=(f"local:{elsewhere}",)), tmp_path / "corpus")
     here, there = digests(built.folder), digests(again.folder)
-    assert here.pop("manifest.json") != there.pop("manifest.json")  # it names the source
+    for name in ("manifest.json", "report.html"):  # they name the source
+        assert here.pop(name) != there.pop(name)
     assert here == there and len(here) > 10
-    manifests = [dict(b.manifest, config={**b.manifest["config"], "sources": ()}) for b in (built, again)]
-    assert manifests[0] == manifests[1]
+    told = [json.dumps(b.manifest).replace(s, "SOURCE") for b, s in ((built, str(tree)), (again, str(elsewhere)))]
+    assert told[0] == told[1]
 
 
 def test_a_finished_corpus_is_recognised(built, config):
     before = digests(built.folder)
-    assert build(dataclasses.replace(config, workers=2), built.folder).seconds == {}
+    again = build(config, built.folder, EngineConfig(workers=2))
+    assert again.seconds == {} and again.note == ""
     with pytest.raises(UserError, match=r"built with seq_length=32 is there, wanted seq_length=64: .*--overwrite"):
         build(dataclasses.replace(config, seq_length=64), built.folder)
     assert digests(built.folder) == before
@@ -85,7 +107,10 @@ def test_overwrite_replaces(built, config, tmp_path):
 
 
 def test_windows_are_as_published(config, tmp_path):
-    built = build(dataclasses.replace(config, packing="windows", window_stride=16, seq_length=64), tmp_path / "corpus")
+    built = build(
+        dataclasses.replace(config, rows=RowsConfig(packing="windows", window_stride=16), seq_length=64),
+        tmp_path / "corpus",
+    )
     corpus = Corpus.open(built.folder)
     documents, rows = built.manifest["splits"]["train"]["documents"], corpus.num_rows("train")
     assert rows > documents
@@ -97,18 +122,23 @@ def test_windows_are_as_published(config, tmp_path):
 
 def test_a_given_tokenizer_is_copied_and_used(built, config, tmp_path):
     given = str(built.folder / "tokenizer")
-    wanted = dataclasses.replace(config, tokenizer=given, vocab_size=9999)
+    wanted = dataclasses.replace(config, tokenizer=TokenizerConfig(path=given))
     other = build(wanted, tmp_path / "corpus")
     assert other.manifest["tokenizer"]["fingerprint"] == built.manifest["tokenizer"]["fingerprint"]
     assert not other.manifest["tokenizer"]["trained_here"]
     assert other.manifest["shards"] == built.manifest["shards"]
-    assert build(wanted, tmp_path / "corpus").seconds == {}
-    changed = dataclasses.replace(wanted, tokenizer=str(tmp_path / "tokenizer"))
-    shutil.copytree(given, changed.tokenizer)
-    build(changed, tmp_path / "changing")
-    (tmp_path / "tokenizer" / "added_tokens.json").unlink()
-    with pytest.raises(UserError, match="another tokenizer than .*/tokenizer now holds is there: .*--overwrite"):
-        build(changed, tmp_path / "changing")
+    assert build(wanted, tmp_path / "corpus").note == ""
+
+
+def test_a_corpus_whose_tokenizer_or_source_changed_since_says_so(config, tree, built, tmp_path):
+    code = shutil.copytree(tree, tmp_path / "code", symlinks=True)
+    given = shutil.copytree(built.folder / "tokenizer", tmp_path / "given")
+    config = dataclasses.replace(config, sources=(f"local:{code}",), tokenizer=TokenizerConfig(path=str(given)))
+    build(config, tmp_path / "corpus")
+    (given / "added_tokens.json").unlink()
+    (code / "repo1" / "core.c").unlink()
+    again = build(config, tmp_path / "corpus")
+    assert again.seconds == {} and again.note == f"tokenizer, local:{code} changed since it was built"
 
 
 def test_the_sample_is_not_the_first_files_and_grows_with_the_cap(config, tmp_path):
@@ -127,7 +157,8 @@ def test_text_that_spells_end_of_document_does_not_end_it(tmp_path, config):
     for repo in ("one", "two"):
         (tmp_path / "code" / repo).mkdir(parents=True)
         (tmp_path / "code" / repo / "a.py").write_text(f"END = '<|endoftext|>'  # {repo}\n" * 60)
-    built = build(dataclasses.replace(config, sources=(f"local:{tmp_path}/code",)), tmp_path / "corpus")
+    config = dataclasses.replace(config, sources=(f"local:{tmp_path}/code",), analysis=AnalysisRules(enabled=False))
+    built = build(config, tmp_path / "corpus")
     corpus = Corpus.open(built.folder)
     rows = [row for batch in corpus.batches("train", 1, 0, shuffle=False, epochs=1) for row in batch.tolist()]
     flat = [id for row in rows for id in row]
@@ -172,8 +203,10 @@ def test_an_empty_corpus_says_which_rule_dropped_most(tmp_path, config):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokenizer": "/no/such/tokenizer"}, "/no/such/tokenizer: no vocab.json"),
-        ({"vocab_size": 100}, "vocab_size=100 is too small"),
+        ({"tokenizer": TokenizerConfig(path="/no/such/tokenizer")}, "/no/such/tokenizer: no "),
+        ({"tokenizer": TokenizerConfig(vocab_size=100)}, "vocab_size=100 is too small"),
+        ({"sources": ()}, "no source: name at least one"),
+        ({"mixture": Mixture(weights={"pyhton": 1.0})}, "mixture.weights.pyhton: no such language"),
         ({"languages": ("pythn",)}, "unknown language 'pythn'; did you mean 'python'"),
         ({"sources": ("local:/no/such/place",)}, "no such folder"),
     ],
@@ -190,7 +223,6 @@ def test_bad_options_leave_nothing_behind(tmp_path, config, options, message):
         ({"seq_length": 0}, "seq_length=0: must be at least 1"),
         ({"heldout_share": 1.0}, "heldout_share=1.0"),
         ({"max_bytes": 0}, "max_bytes=0"),
-        ({"sources": ()}, "no source"),
         ({"languages": ()}, "languages is empty"),
     ],
 )
@@ -321,17 +353,17 @@ def test_commands_from_code_to_tokenizer(tree, tmp_path):
     assert "already built" in run(*command).stdout
     result = run(*command, "seed=2")
     assert result.returncode == 2 and "seed=1" in result.stderr and "Traceback" not in result.stderr
-    result = run("tokenizer", "train", "--data", str(out), "--vocab-size", "350", "--out", str(tokenizer))
+    result = run("tokenizer", "train", str(out), "--vocab-size", "350", "--out", str(tokenizer))
     assert result.returncode == 0, result.stderr
     assert "350" in result.stdout and (tokenizer / "added_tokens.json").is_file()
-    result = run("tokenizer", "train", "--data", str(out), "--vocab-size", "300", "--out", str(tokenizer))
+    result = run("tokenizer", "train", str(out), "--vocab-size", "300", "--out", str(tokenizer))
     assert result.returncode == 0 and digests(tokenizer) == digests(out / "tokenizer")
     (tokenizer / "weights.bin").write_text("precious")
-    result = run("tokenizer", "train", "--data", str(out), "--out", str(tokenizer))
+    result = run("tokenizer", "train", str(out), "--out", str(tokenizer))
     assert result.returncode == 2 and "is there and holds weights.bin" in result.stderr
     (tokenizer / "weights.bin").unlink()
     (out / "shards" / "train-00000.mindrecord").unlink()
-    result = run("tokenizer", "train", "--data", str(out), "--out", str(tokenizer))
+    result = run("tokenizer", "train", str(out), "--out", str(tokenizer))
     assert result.returncode == 2 and "train-00000.mindrecord: missing" in result.stderr
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mindgeex.data.analysis import AnalysisRules
 from mindgeex.data.document import Document, Drop
 from mindgeex.data.engines import EngineConfig, open_engine
 from mindgeex.data.filters import Filter, Rules
@@ -81,6 +82,7 @@ class DeadlySource:
 
 
 def test_a_reader_that_dies_gives_what_it_read_before(config, tmp_path):
+    config = dataclasses.replace(config, analysis=AnalysisRules(enabled=False))
     task = ReadTask(tmp_path / "00000000", DeadlySource(), None, config, ("python",), 1.0, None)
     with open_engine(EngineConfig(workers=1)) as engine:
         (about,) = engine.map(read_part, [task])
