@@ -117,8 +117,8 @@ def configure_output(document: Document) -> str | None:
 
 
 _CONFIGURE = re.compile(
-    r"(?<!is )generated (?:automatically |from \S+ )?by (?:(?:gnu )?autoconf|autoheader|aclocal|automake|config\.status|cmake"
-    r"|configure\b(?! script)|gyp|meson)\b|cmake generated file|guess values for"
+    r"(?<!is )generated (?:automatically |from \S+ )?by (?:(?:gnu )?autoconf|autoheader|aclocal|automake"
+    r"|config\.status|cmake|configure\b(?! script)|gyp|meson)\b|cmake generated file|guess values for"
     r" system-dependent variables and create makefiles"
 )
 

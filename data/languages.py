@@ -168,7 +168,7 @@ def detect_language(name: str, text: str) -> str | None:
         return AMBIGUOUS[extension][1](text[:LOOK_CHARS])
     if extension in _SCRIPT_EXTENSIONS or could_be_script(base):
         return shebang_language(text)
-    return prose(text) if extension == ".txt" and not _NO_PROSE.fullmatch(base) else None
+    return _prose_or_none(text[:LOOK_CHARS]) if extension == ".txt" and not _NO_PROSE.fullmatch(base) else None
 
 
 def _extension(base: str) -> str:
@@ -189,3 +189,19 @@ def prose(text: str) -> str:
     """
     chinese = len(_CHINESE.findall(text))
     return "chinese" if chinese > MIN_CHINESE * sum(map(str.isalpha, text)) else "english"
+
+
+_OTHER_EAST_ASIAN = re.compile(r"[\u3040-\u30ff\uac00-\ud7af]")
+_ENGLISH_WORD = re.compile(r"\b(?:the|of|and|to|in|is|that|for|it|are|with|this)\b", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
+MIN_ENGLISH = 0.08
+"""Share of the words above among all; English has about a quarter, other languages, tables and scripts next to none."""
+
+
+def _prose_or_none(text: str) -> str | None:
+    """What `prose` says, unless it is another language, or none."""
+    if prose(text) == "chinese":
+        japanese_or_korean = len(_OTHER_EAST_ASIAN.findall(text)) > MIN_CHINESE * len(_CHINESE.findall(text))
+        return None if japanese_or_korean else "chinese"
+    words = len(_WORD.findall(text))
+    return "english" if words and len(_ENGLISH_WORD.findall(text)) >= MIN_ENGLISH * words else None

@@ -4,7 +4,6 @@ import pickle
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.data.dedup import Seen, digest
 from mindgeex.data.document import Document
 from mindgeex.data.filters import Rules, alphabetic, first_reason, short_lines, size
 from mindgeex.data.generated import GENERATED_RULES
@@ -85,10 +84,3 @@ def test_impossible_thresholds_are_refused():
         Rules(min_bytes=10, max_bytes=5)
     with pytest.raises(UserError, match="min_alphabetic_share=40"):
         Rules(min_alphabetic_share=40)
-
-
-def test_digests_ignore_line_ends_and_trailing_blanks_only():
-    assert digest("a\nb\n") == digest("a \r\nb\t\r\n\r\n") == digest("\n\na\nb")
-    assert len({digest(text) for text in ("a\nb", "a\n b", "ab", "a\n\nb", "A\nb")}) == 5
-    seen = Seen()
-    assert [seen.is_new(digest(text)) for text in ("x", "y", "x\n", "z")] == [True, True, False, True]

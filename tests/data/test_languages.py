@@ -260,7 +260,24 @@ def test_scripts_may_have_any_plain_name():
 )
 def test_prose_is_chinese_from_a_tenth_of_its_letters_on(text, expected):
     assert prose(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The quick brown fox jumps over the lazy dog, and the dog sleeps in the sun.", "english"),
+        ("这是一个用来训练分词器的文本文件,里面主要是汉字。", "chinese"),
+        ("これは日本語の文章です。漢字と仮名が混ざっています。", None),
+        ("이것은 한국어 문장입니다.", None),
+        ("Dies ist ein deutscher Satz über die Sprache und ihre Wörter.", None),
+        ("go build -o a.exe\n! stderr 'error'\nenv GOFLAGS=-mod=mod\n", None),
+        ("1234 5678\n", None),
+        ("", None),
+    ],
+)
+def test_a_text_file_is_prose_only_if_it_reads_like_it(text, expected):
     assert detect_language("notes.txt", text) == expected
+    assert detect_language("requirements.txt", text) is None
 
 
 @given(st.text(alphabet=st.sampled_from("aé变汉 1\n.")))
