@@ -25,6 +25,8 @@ def pem(kind: str, lines: int = 8, end: str = "\n") -> str:
     return end.join([f"-----BEGIN {kind}" + "-----", *rows, f"-----END {kind}" + "-----"])
 
 
+HEAD, TAIL = (f"-----{word} PRIVATE" + " KEY-----" for word in ("BEGIN", "END"))
+
 # Each in two pieces, so that nobody who scans this file takes it for a leak.
 PLANTED = {
     "aws_key": "AK" + "IA" + "Q2W4ZXRT5UVB7MKP",
@@ -92,9 +94,9 @@ def test_two_private_keys_are_two():
     [
         pem("CERTIFICATE"),
         pem("PUBLIC" + " KEY"),
-        'BEGIN = "-----BEGIN PRIVATE KEY-----"\ndef read(text):\n    return text.index(BEGIN)\n' + "x = 1\n" * 20
-        + 'END = "-----END PRIVATE KEY-----"\n',
-        "-----BEGIN PRIVATE KEY-----\nyour key comes here\n-----END PRIVATE KEY-----",
+        f'BEGIN = "{HEAD}"\ndef read(text):\n    return text.index(BEGIN)\n' + "x = 1\n" * 20
+        + f'END = "{TAIL}"\n',
+        f"{HEAD}\nyour key comes here\n{TAIL}",
     ],
 )  # fmt: skip
 def test_certificates_public_keys_and_readers_of_keys_stay(text):
@@ -238,7 +240,7 @@ def test_a_text_without_any_mark_is_untouched(text):
 
 
 def test_the_same_again_and_again_takes_no_time():
-    pieces = ["@a.", "a@", "@", "://", "://a:", "://a:b@", "eyJ", "eyJ-", ".eyJ", "-----BEGIN PRIVATE KEY-----", "sk-",
+    pieces = ["@a.", "a@", "@", "://", "://a:", "://a:b@", "eyJ", "eyJ-", ".eyJ", HEAD, "sk-",
               "sk-ant-", "password", 'password = "', '"', "'a1", "A" * 63 + ".", "xoxb-", "-",
               "a.b@", "%", "pypi-Ag-", "SG."]  # fmt: skip
     started = time.process_time()
