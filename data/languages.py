@@ -5,7 +5,7 @@ made for its checkpoints contain them. Aliases (`cpp` and `c++`) share a tag; a 
 
 Covers: all of them by extension or name, by content where an extension is shared (ambiguous.py) or a script's.
 Does not cover: files under another language's extension. Scripts without an extension are told by `detect_language`,
-but `possible_languages` does not list them: that would read 7 % of the files of site-packages to find one script.
+but `possible_languages` does not list them: in one site-packages that read 223 MB in 688 files to find one script.
 """
 
 import re
