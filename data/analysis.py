@@ -161,7 +161,12 @@ def _covered(spans: Iterable[tuple[int, int]]) -> int:
 
 
 def _whole_lines(source: bytes, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    return [(source.rfind(b"\n", 0, start) + 1, _line_end(source, end)) for start, end in spans]
+    """The lines that sorted spans touch; each line is looked for once, however many errors it has."""
+    lines: list[tuple[int, int]] = []
+    for start, end in spans:
+        if not lines or end > lines[-1][1]:
+            lines.append((source.rfind(b"\n", 0, start) + 1, _line_end(source, end)))
+    return lines
 
 
 def _line_end(source: bytes, position: int) -> int:

@@ -117,8 +117,8 @@ class BuildConfig:
                 raise UserError(f"{name}={getattr(self, name)}: must be at least 1")
         if self.rows.packing == "windows" and self.rows.window_stride > self.seq_length:
             raise UserError(
-                f"rows.window_stride={self.rows.window_stride} is more than seq_length={self.seq_length}: tokens between "
-                "two windows would be lost"
+                f"rows.window_stride={self.rows.window_stride} is more than seq_length={self.seq_length}: tokens "
+                "between two windows would be lost"
             )
         if not 0 <= self.heldout_share < 1:
             raise UserError(f"heldout_share={self.heldout_share}: must be at least 0 and below 1")

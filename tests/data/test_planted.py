@@ -56,7 +56,7 @@ def plant(root: Path, problems: dict[str, list[dict[str, str]]]) -> dict[str, se
         (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         wanted.setdefault(reason, set()).add(name)
     shlex = (Path(sysconfig.get_path("stdlib")) / "shlex.py").read_text()
-    secret = shlex.replace("class ", f'KEY = "{AWS_KEY}"\nPEM = """{PRIVATE_KEY}"""\nclass ', 1)
+    secret = shlex.replace("\nclass ", f'\nKEY = "{AWS_KEY}"\nPEM = """{PRIVATE_KEY}"""\nclass ', 1)
     (root / "secrets.py").write_text(f"# Written by jane.roe@widgets-inc.io\n{secret}")
     contaminated = wanted.setdefault("contaminated", set())
     for language, rows in problems.items():
