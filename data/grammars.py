@@ -5,7 +5,7 @@ where the body is what follows it), `@comment`, and `@dead`, the statement that 
 
 Covers: the languages of `GRAMMARS`; documents with syntax errors, whose intact parts are found all the same.
 Does not cover: code inside other languages (scripts in HTML, SQL in strings), unnamed functions, macros that define
-functions, or a bound on the time of every parse: see `BUDGET`.
+functions, or a bound on every parse and query: see `BUDGET`; 50,000 brackets in a row take 2 to 45 seconds to query.
 """
 
 import functools
