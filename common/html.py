@@ -14,7 +14,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; border-bottom: 1px solid #d6dde6; margin-top: 2.2rem; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .8rem; border-bottom: 1px solid #e5eaf0; }
 td { overflow-wrap: anywhere; min-width: 6.5rem; }
-th { text-align: left; background: #f3f6f9; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th { text-align: left; background: #f3f6f9; } td.number { text-align: right; min-width: 0;
+     white-space: nowrap; font-variant-numeric: tabular-nums; }
 pre { background: #f3f6f9; padding: .8rem; overflow-x: auto; font-size: 13px; } svg { max-width: 100%; height: auto; }
 .warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5rem .8rem; }
 """

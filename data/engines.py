@@ -137,8 +137,8 @@ def open_engine(config: EngineConfig) -> Iterator[Engine]:
     if config.kind == "ray":
         from mindgeex.data.ray_engine import ray_pool
 
-        with ray_pool(config.workers, config.address) as pool:
-            yield Engine(pool)
+        with ray_pool(config.workers, config.address) as cluster:
+            yield Engine(cluster)
     elif config.workers == 0:
         yield Engine(None)
     else:

@@ -206,6 +206,8 @@ _UNCLOSED = {"csharp": 4000, "groovy": 4000, "java": 4000}
 square of it between two steps, 0.3 GB for 4,000 and 40 GB for 50,000. C does so for `a=>a=>a=>...`, 0.6 GB for 1,300,
 which nothing here prevents: no file of real code has been found that comes near it."""
 
+_NESTING = re.compile(rb"\w\s*<(?=\s*\w)")
+
 BUDGET_BYTES = 100 * 1024
 _STEP_POINTS = 8
 
@@ -270,8 +272,9 @@ def parse(text: str, language: str, path: str = "") -> Parsed | None:
         return None
     grammar = _TSX if language == "typescript" and path.lower().endswith(".tsx") else GRAMMARS[language]
     source = text.encode("utf-8", "surrogatepass")
-    if source.count(b"<") - source.count(b">") > _UNCLOSED.get(language, len(source)):
-        raise ParseTimeout(f"more than {_UNCLOSED[language]} unclosed '<'")
+    limit = _UNCLOSED.get(language, len(source))
+    if source.count(b"<") - source.count(b">") > limit and len(_NESTING.findall(source)) > limit:
+        raise ParseTimeout(f"more than {limit} unclosed '<'")
     read = _CPLUSPLUS.sub(_blank, source) if language == "c" and b"__cplusplus" in source else source
     return Parsed(source, language, _parse(read, _parser(*grammar)), grammar)
 

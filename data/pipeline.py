@@ -285,7 +285,8 @@ class _Build:
         if self.inputs.benchmarks is not None:
             index = self.work / "benchmarks.pickle"
             index.write_bytes(pickle.dumps(self.inputs.benchmarks))
-        tasks, sources = [], []
+        tasks: list[ReadTask] = []
+        sources: list[int] = []
         for number, (source, parts) in enumerate(zip(self.inputs.sources, self.inputs.parts, strict=True)):
             earlier = number < self.inputs.earlier
             for part in parts:

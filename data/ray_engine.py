@@ -5,6 +5,7 @@ have another version of the project.
 """
 
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ def ray_pool(workers: int, address: str | None) -> Iterator["RayPool"]:
         ray.init(
             address or "local",
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": ENVIRONMENT},
             **here,
         )

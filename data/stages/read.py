@@ -241,7 +241,7 @@ class _PartWriter:
         self.redactions: collections.Counter[str] = collections.Counter()
         self.hits: list[dict[str, str]] = []
         self.scores: dict[str, dict[str, list[int]]] = {}
-        self.seconds: collections.Counter[str] = collections.Counter()
+        self.seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
         self.bytes_in = 0
         task.out.parent.mkdir(parents=True, exist_ok=True)
         self._file = Path(f"{task.out}.docs").open("wb")  # noqa: SIM115 (closed by `close`)

@@ -93,8 +93,8 @@ def _plain(folder: Path) -> Texts:
             except (OSError, UnicodeDecodeError):
                 continue
             if "\0" not in text:
-                language = detect_language(path.name, text) if possible_languages(path.name) else PLAIN_LANGUAGE
-                yield Document(text, language, folder.name, path.relative_to(folder).as_posix())
+                language = detect_language(path.name, text) if possible_languages(path.name) else None
+                yield Document(text, language or PLAIN_LANGUAGE, folder.name, path.relative_to(folder).as_posix())
 
     return Texts(sum(path.stat().st_size for path in files), read)
 

@@ -63,7 +63,7 @@ def train(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, 
 def test_a_plain_folder_gives_its_source_and_text_files_in_order(folder):
     documents = list(open_texts(folder).read())
     assert [(document.path, document.language) for document in documents] == [
-        ("notes.txt", "text"), ("readme.md", "markdown"),
+        ("notes.txt", "chinese"), ("readme.md", "markdown"),
         ("src/argparse.py", "python"), ("src/ast.py", "python"), ("src/pydoc.py", "python"),
     ]  # fmt: skip
     assert documents[3].text == (STDLIB / "ast.py").read_text(encoding="utf-8")

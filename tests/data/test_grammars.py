@@ -131,6 +131,11 @@ def test_text_known_to_exhaust_memory_is_given_up_before_it_is_parsed(language: 
         parse("a<" * 50_000, language)
 
 
+def test_a_java_table_of_strings_full_of_less_than_signs_is_parsed() -> None:
+    parsed = parse("class A { String[] a = {\n" + '  "<\\u3131<\\u3132;",\n' * 3000 + "}; }", "java")
+    assert parsed is not None and errors(parsed) == []
+
+
 @pytest.mark.parametrize("language", ["c", "cpp", "css", "go", "java", "javascript", "lua", "python", "ruby", "rust"])
 def test_fifty_thousand_nested_parentheses_are_survived(language: str) -> None:
     try:
