@@ -7,8 +7,9 @@ similarity s agrees with probability s^6, and at least one of 20 with 1 - (1 - s
 1 - (1 - 0.377)^20 = 0.99992, at 0.6 is 0.61 and at 0.25 is 0.005. Candidates are then compared exactly, so nothing is
 dropped by chance.
 
-Covers: copies with another name, header, line ends, blanks, comments, or some other words.
-Does not cover: copies with all names changed (decontaminate.py finds those of benchmarks); pieces of larger files.
+Covers: copies with another name, header, line ends, indentation, blanks, upper and lower case, some other words.
+Does not cover: copies with all names changed (decontaminate.py finds those of benchmarks), or all comments (of Python's
+own files, half are less than 0.85 similar then); pieces of larger files.
 """
 
 import collections
@@ -133,6 +134,8 @@ def exact_duplicates(digests: np.ndarray, priority: np.ndarray) -> np.ndarray:
 
 def candidate_groups(columns: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Documents that are connected by shared band keys; those that share none are left out.
+
+    Headers and boilerplate link what is not similar: of 28,000 files of Python and its packages, 6,300 are one group.
 
     Args:
         columns: uint64 [N], the keys of one band each; one is in memory at a time.
