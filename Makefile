@@ -28,6 +28,8 @@ check: setup
 
 bench: setup
 	$(PYTHON) -m tests.benchmarks.tokenizer
+	$(PYTHON) -m tests.benchmarks.dedup
+	$(PYTHON) -m tests.benchmarks.corpus
 	$(PYTHON) -m tests.benchmarks.sampling
 	$(PYTHON) -m tests.benchmarks.decoding
 
