@@ -17,6 +17,7 @@ def doctor() -> int:
 
     from mindgeex.common.doctor import Tool, examine
     from mindgeex.common.errors import UserError
+    from mindgeex.data.ray_engine import ray_version
     from mindgeex.eval.languages import LANGUAGES
     from mindgeex.eval.languages.language import Language
     from mindgeex.eval.sandbox import Sandbox
@@ -35,7 +36,7 @@ def doctor() -> int:
         except CannotCompile:
             raise UserError("not found, so decoding is several times slower: apt-get install g++") from None
 
-    tools = [Tool("decode fast on a CPU", "g++", compiler_version)]
+    tools = [Tool("build data on a cluster", "ray", ray_version), Tool("decode fast on a CPU", "g++", compiler_version)]
     tools.append(Tool("evaluate", "bubblewrap", lambda: Sandbox().description, required=True))
     for language in LANGUAGES.values():
         what = ", ".join(command for command, _ in language.tools) or "this Python"

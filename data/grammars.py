@@ -212,6 +212,11 @@ BUDGET_BYTES = 100 * 1024
 _STEP_POINTS = 8
 
 
+def grammar_packages() -> list[str]:
+    """The installed packages that decide what trees look like."""
+    return sorted({module.replace("_", "-") for module, _ in GRAMMARS.values()})
+
+
 class ParseTimeout(Exception):
     """The parser used up its budget, or would have: no tree can be had of this document."""
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mindgeex.common.files import atomic_file
-from mindgeex.common.versions import versions
 from mindgeex.data.config import BuildConfig
 from mindgeex.data.document import file_entry
 from mindgeex.data.mindrecord import FORMAT
@@ -118,7 +117,6 @@ def make_manifest(
     return {
         "format": FORMAT,
         **inputs.identity,
-        "versions": versions(),
         "sources": [
             {"source": name, "earlier": number < inputs.earlier, "parts": len(inputs.parts[number])}
             | {"bytes": sum(part.num_bytes for part in inputs.parts[number])}

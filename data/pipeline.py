@@ -24,10 +24,12 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import PARTIAL, disk_errors, publish_folder, read_json, sole_writer, write_json
 from mindgeex.common.html import write_page
 from mindgeex.common.progress import progress
+from mindgeex.common.versions import versions
 from mindgeex.data.config import BuildConfig
 from mindgeex.data.decontaminate import load_benchmarks
 from mindgeex.data.engines import Engine, EngineConfig, open_engine
 from mindgeex.data.fim import check_tokens
+from mindgeex.data.grammars import grammar_packages
 from mindgeex.data.languages import canonical
 from mindgeex.data.manifest import Tally, make_manifest, why_empty
 from mindgeex.data.mindrecord import Corpus, is_corpus
@@ -171,6 +173,7 @@ def _open_inputs(config: BuildConfig) -> Inputs:
             digest.update(f"{part!r}\n".encode("utf-8", "surrogatepass"))
         fingerprints[name] = digest.hexdigest()
     identity = {"layout": LAYOUT, "config": config.identity(), "fingerprints": fingerprints}
+    identity["versions"] = versions(grammar_packages())
     return Inputs(sources, names, parts, len(corpora), benchmarks, identity)
 
 

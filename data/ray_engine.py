@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from mindgeex.common.errors import UserError
+from mindgeex.common.versions import installed_version
 
 ENVIRONMENT = {
     # google.protobuf's C++ implementation, if loaded before mindspore, makes `import mindspore` abort.
@@ -68,6 +69,17 @@ def _must_answer(address: str) -> None:
         raise UserError(
             f"--address {address}: no Ray cluster there ({error}): give HOST:PORT of its head node, or `auto`"
         ) from None
+
+
+def ray_version() -> str:
+    """The installed Ray.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (version := installed_version("ray")) is None:
+        raise UserError("not installed: pip install 'mindgeex[ray]'")
+    return version
 
 
 class RayPool:
