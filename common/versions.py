@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from importlib import metadata
 
 RECORDED = (
-    "mindgeex", "mindspore", "mindformers", "numpy", "tokenizers", "tiktoken", "sentencepiece", "safetensors", "zstandard",
-    "rensa", "pyaskalono", "tree-sitter",
+    "mindgeex", "mindspore", "mindformers", "numpy", "tokenizers", "tiktoken", "sentencepiece", "safetensors",
+    "zstandard", "rensa", "pyaskalono", "tree-sitter",
 )  # fmt: skip
 
 
