@@ -68,7 +68,7 @@ def show(built: "Built") -> None:
             markup=False,
         )
         return
-    num_bytes = sum(source["bytes"] for source in built.manifest["sources"])
+    num_bytes = built.manifest["documents"]["bytes_in"]
     if built.cpu_seconds:
         table = Table("step", title="reading, by step")
         for heading in ("s of processor time", "MB/s per core"):
@@ -78,7 +78,7 @@ def show(built: "Built") -> None:
         console.print(table)
     total = sum(built.seconds.values())
     stages = ", ".join(f"{stage} {value:.1f} s" for stage, value in built.seconds.items())
-    console.print(f"{stages}; {num_bytes / 1e6 / max(total, 1e-9):.2f} MB/s of source in all", highlight=False)
+    console.print(f"{stages}; {num_bytes / 1e6 / max(total, 1e-9):.2f} MB/s of text in all", highlight=False)
     console.print(f"report: {built.folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -43,6 +43,8 @@ class Tally:
     earlier: int
     """So many of the first sources are earlier corpora, which count for nothing here."""
     num_in: int = 0
+    bytes_in: int = 0
+    """Of text, before any rule; files that could not be read as text count for nothing."""
     kept: int = 0
     by_source: collections.Counter[int] = field(default_factory=collections.Counter)
     dropped: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -59,6 +61,7 @@ class Tally:
         if source < self.earlier:
             return
         self.num_in += about["in"]
+        self.bytes_in += about["bytes_in"]
         self.kept += about["kept"]
         self.by_source[source] += about["in"]
         self.dropped.update(about["dropped"])
@@ -125,6 +128,7 @@ def make_manifest(
         ],
         "documents": {
             "in": tally.num_in,
+            "bytes_in": tally.bytes_in,
             "kept": sum(len(written.numbers) for written in documents.values()),
             "dropped": dict((tally.dropped + collections.Counter(fates)).most_common()),
             "examples": tally.examples,

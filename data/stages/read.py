@@ -117,6 +117,8 @@ def read_part(task: ReadTask) -> dict[str, Any]:
                 item = next(items, None)
             if item is None:
                 break
+            if isinstance(item, Document):
+                writer.bytes_in += len(item.text.encode("utf-8"))
             if isinstance(item, Document) and crumbs.condemned(number, "examining"):
                 item = Drop("parser_died", item.repo, item.path)
             if isinstance(item, Document):
@@ -321,6 +323,7 @@ class _PartWriter:
         about = {
             "files": {suffix: os.stat(f"{self.out}{suffix}").st_size for suffix in (".docs", ".npz", ".bands.npy")},
             "in": num_in,
+            "bytes_in": self.bytes_in,
             "kept": len(self.digests),
             "dropped": dict(self.dropped),
             "examples": self.examples,
