@@ -20,6 +20,9 @@ from mindgeex.common.errors import UserError
 PARTIAL = ".partial"
 """Suffix of what is still being written; anything that ends so may be deleted."""
 
+LOCK = ".lock"
+"""What `sole_writer` puts into a folder."""
+
 REFUSALS = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
     errno.EBUSY, errno.EXDEV, errno.EFBIG,  # a mount point itself; a file larger than the file system or the limit has
@@ -44,6 +47,13 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def target(path: Path) -> Path:
+    """A path that a rename can replace: a symbolic link stays and what it points to is replaced; `.` is refused."""
+    if path.name in ("", ".."):
+        raise UserError(f"{path}: cannot be written as a whole: give it a name, such as {path / 'out'}")
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; it takes the place of `path` only if the block ends without error.
@@ -51,7 +61,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    path = _own_name(path)
+    path = target(path)
     partial = path.with_name(path.name + PARTIAL)
     try:
         with disk_errors(path):
@@ -73,7 +83,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    path = _own_name(path)
+    path = target(path)
     partial = path.with_name(path.name + PARTIAL)
     try:
         with disk_errors(path):
@@ -93,7 +103,7 @@ def publish_folder(partial: Path, path: Path) -> None:
     Killed between the two renames that this takes, it leaves what was there under another name, and the next
     `publish_folder` or `atomic_folder` of the same path puts it back first.
     """
-    path = _own_name(path)
+    path = target(path)
     replaced = _replaced(path)
     try:
         _put_back(replaced, path)
@@ -115,20 +125,26 @@ def publish_folder(partial: Path, path: Path) -> None:
 def sole_writer(folder: Path) -> Iterator[None]:
     """Locks a folder (made if absent) for the block. The lock ends with the process, however it ends.
 
+    A folder that is renamed inside the block stays locked; one made in its old place afterwards is another.
+
     Raises:
         UserError: another process holds it, or the folder cannot be written.
     """
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process is writing there: wait for it, or choose another folder"
-            ) from None
-        yield
+    path = folder / LOCK
+    while True:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{folder}: another process is writing there: wait for it, or choose another folder"
+                ) from None
+            if path.exists() and os.path.samefile(path, file.fileno()):  # else the folder was renamed before we had it
+                yield
+                return
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -164,13 +180,6 @@ def sha256_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _own_name(path: Path) -> Path:
-    """A path that a rename can replace: a symbolic link stays and what it points to is replaced; `.` is refused."""
-    if path.name in ("", ".."):
-        raise UserError(f"{path}: cannot be written as a whole: give it a name, such as {path / 'out'}")
-    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _replaced(path: Path) -> Path:

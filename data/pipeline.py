@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import PARTIAL, disk_errors, publish_folder, read_json, sole_writer, write_json
+from mindgeex.common.files import LOCK, PARTIAL, disk_errors, publish_folder, read_json, sole_writer, target, write_json
 from mindgeex.common.html import write_page
 from mindgeex.common.progress import progress
 from mindgeex.common.versions import versions
@@ -36,16 +36,13 @@ from mindgeex.data.mindrecord import Corpus, is_corpus
 from mindgeex.data.report import sections
 from mindgeex.data.sources import Source, open_source
 from mindgeex.data.sources.corpus import CorpusSource
-from mindgeex.data.stages import run_stage
+from mindgeex.data.stages import forget, run_stage
 from mindgeex.data.stages.deduplicate import deduplicate
 from mindgeex.data.stages.documents import split_documents, write_documents
 from mindgeex.data.stages.pool import load_pool
 from mindgeex.data.stages.read import ReadTask, read_part
 from mindgeex.data.stages.rows import make_tokenizer, write_all_tokens, write_rows
 from mindgeex.data.tokenizers import check_vocab_size, load_tokenizer
-
-LOCK = ".lock"
-"""What `sole_writer` puts into a folder."""
 
 LAYOUT = 1
 """Of the files in `<out>.partial/work`; a build goes on only with files of its own layout."""
@@ -112,25 +109,30 @@ def build(
     Raises:
         UserError: a bad source or tokenizer, nothing left after filtering, a folder in the way, a full disk.
     """
-    out = Path(out)
-    if out.exists() and not is_corpus(out) and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there and is not a corpus: choose another folder for --out")
+    out = target(Path(out)).absolute()  # a worker may have another working directory
+    with disk_errors(out):
+        if out.exists() and not is_corpus(out) and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"{out}: is there and is not a corpus: choose another folder for --out")
+    there = None if overwrite or not is_corpus(out) else _existing(config, out)
     inputs = _open_inputs(config)
-    if not overwrite and (out / "manifest.json").is_file():
-        return _existing(inputs, out)
+    if there is not None:
+        with contextlib.suppress(OSError):  # of a build that was killed after its last step but one
+            (out / LOCK).unlink()
+        return Built(out, there, {}, note=_changed(inputs, there))
     partial = out.with_name(out.name + PARTIAL)
     steps = _Build(config, inputs, partial)
-    try:
-        with disk_errors(out), sole_writer(partial):
+    with disk_errors(out), sole_writer(partial):
+        try:
             if (manifest := steps.finished()) is None:
                 steps.prepare()
                 manifest = steps.run(engine)
             shutil.rmtree(steps.work, ignore_errors=True)
-            (partial / LOCK).unlink()
-            publish_folder(partial, out)
-    finally:
-        if partial.is_dir() and all(entry.name == LOCK for entry in partial.iterdir()):
-            shutil.rmtree(partial)
+            publish_folder(partial, out)  # with the lock in it: nobody else may take what is half renamed
+            (out / LOCK).unlink(missing_ok=True)
+        finally:
+            forget()
+            if partial.is_dir() and all(entry.name == LOCK for entry in partial.iterdir()):
+                shutil.rmtree(partial)
     return Built(out, manifest, steps.seconds, steps.cpu_seconds)
 
 
@@ -177,21 +179,24 @@ def _open_inputs(config: BuildConfig) -> Inputs:
     return Inputs(sources, names, parts, len(corpora), benchmarks, identity)
 
 
-def _existing(inputs: Inputs, out: Path) -> Built:
+def _existing(config: BuildConfig, out: Path) -> dict[str, Any]:
+    """The manifest of the corpus that is there, which must be of the same configuration."""
     manifest = Corpus.open(out).manifest
-    wanted = inputs.identity["config"]
-    different = next(_differences(wanted, manifest["config"]), None)
+    different = next(_differences(config.identity(), manifest.get("config", {})), None)
     if different:
         key, new, old = different
         raise UserError(
             f"{out}: a corpus built with {key}={old} is there, wanted {key}={new}: "
             "choose another --out, or replace it with --overwrite"
         )
-    changed = [
-        name for name, value in inputs.identity["fingerprints"].items() if manifest["fingerprints"].get(name) != value
-    ]
-    note = f"{', '.join(changed)} changed since it was built" if changed else ""
-    return Built(out, manifest, {}, note=note)
+    return manifest
+
+
+def _changed(inputs: Inputs, manifest: dict[str, Any]) -> str:
+    """What is no longer as it was for the corpus that is there."""
+    before = manifest.get("fingerprints", {})
+    changed = [name for name, value in inputs.identity["fingerprints"].items() if before.get(name) != value]
+    return f"{', '.join(changed)} changed since it was built" if changed else ""
 
 
 def _differences(wanted: Any, there: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -275,6 +280,8 @@ class _Build:
         return manifest
 
     def _empty(self) -> None:
+        for first in (self.folder / "manifest.json", self.work / "build.json"):
+            first.unlink(missing_ok=True)  # killed half-way, what is left must not look like a build
         for entry in self.folder.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

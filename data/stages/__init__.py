@@ -4,11 +4,30 @@ A task whose files are there is not done again; that is how a killed build goes 
 task alone, so neither the order of tasks nor who does them shows in the corpus.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from mindgeex.common.progress import progress
 from mindgeex.data.engines import Engine, Task
+
+T = TypeVar("T")
+
+_kept: list[Any] = []
+
+
+def kept_by_worker(function: Callable[[Path], T]) -> Callable[[Path], T]:
+    """Decorates what reads a file of the build: a worker that needs the same one again does not read it again."""
+    cached = functools.lru_cache(maxsize=1)(function)
+    _kept.append(cached)
+    return cached
+
+
+def forget() -> None:
+    """Lets go of it: the next build in this process may have other files of the same names."""
+    for cached in _kept:
+        cached.cache_clear()
 
 
 def run_stage(

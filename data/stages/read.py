@@ -11,7 +11,6 @@ Does not cover: a document that hangs outside the parser.
 import collections
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import pickle
@@ -29,6 +28,7 @@ from mindgeex.data.document import ZSTD_LEVEL, Document, Drop, to_line
 from mindgeex.data.filters import first_reason
 from mindgeex.data.sources import Source
 from mindgeex.data.split import unit_hash
+from mindgeex.data.stages import kept_by_worker
 
 FRAME_BYTES = 1 << 18
 """JSON in a frame: what has to be decompressed to read one document."""
@@ -218,7 +218,7 @@ class _Examiner:
         return dataclasses.replace(document, text=text)
 
 
-@functools.lru_cache(maxsize=1)
+@kept_by_worker
 def load_index(path: Path) -> Any:
     """The index of benchmarks that the build made; read once a worker."""
     with path.open("rb") as file:

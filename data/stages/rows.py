@@ -3,7 +3,6 @@
 Which tokens stand in which row is planned from the documents' lengths alone, so every shard is a task of its own.
 """
 
-import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,14 @@ from mindgeex.data.languages import language_tag
 from mindgeex.data.mixture import choose
 from mindgeex.data.packing import ShardPlan, fill, plan_packed, plan_windows
 from mindgeex.data.shards import write_shard
-from mindgeex.data.stages import run_stage
+from mindgeex.data.stages import kept_by_worker, run_stage
 from mindgeex.data.stages.documents import SplitDocuments
 from mindgeex.data.stages.pool import Pool
 from mindgeex.data.tokenizers import load_tokenizer, train_tokenizer
 from mindgeex.data.tokenizers.texts import sample
 from mindgeex.data.tokens import TokenStore, write_tokens
 
-_loaded = functools.lru_cache(maxsize=1)(load_tokenizer)
+_loaded = kept_by_worker(load_tokenizer)
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def write_one_shard(task: ShardTask) -> dict[str, Any]:
     return write_shard(lambda: fill(task.plan, store, task.eod_id, task.pad_id), task.folder, task.split, task.number)
 
 
-@functools.lru_cache(maxsize=1)
+@kept_by_worker
 def open_store(folder: Path) -> TokenStore:
     """The tokens of a split; opened once a worker."""
     return TokenStore(sorted(folder.glob("*.tokens")))

@@ -1,4 +1,5 @@
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -104,6 +105,9 @@ def test_overwrite_replaces(built, config, tmp_path):
     assert Corpus.open(folder).seq_length == 64
     assert "too_small" not in replaced.manifest["documents"]["dropped"]
     assert not list(tmp_path.glob("*.partial"))
+    # Nothing of the first build is left in this process.
+    build(config, folder, overwrite=True)
+    assert digests(folder) == digests(built.folder)
 
 
 def test_windows_are_as_published(config, tmp_path):
@@ -311,6 +315,51 @@ def test_a_corpus_finished_but_not_yet_in_place_is_put_there(built, config, tmp_
     again = build(config, tmp_path / "corpus")
     assert again.manifest == built.manifest and again.seconds == {}
     assert digests(again.folder) == digests(built.folder)
+
+
+def test_a_corpus_is_locked_until_it_is_in_place(config, tmp_path):
+    out, partial = tmp_path / "corpus", tmp_path / "corpus.partial"
+    recipe = write_recipe(config, tmp_path / "recipe.yaml")
+    process = subprocess.Popen([*MINDGEEX, "data", "build", recipe, "--out", str(out)], stdout=subprocess.DEVNULL)
+    refused = 0
+    while process.poll() is None and not out.exists():
+        if (partial / "manifest.json").exists():
+            try:
+                with (partial / ".lock").open() as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                raise AssertionError("free before the corpus was in place")
+            except BlockingIOError:
+                refused += 1
+            except FileNotFoundError:
+                assert not partial.exists()
+    assert process.wait() == 0 and refused
+    assert not (out / ".lock").exists() and not partial.exists()
+    (out / ".lock").touch()  # killed after its last step but one
+    build(config, out)
+    assert not (out / ".lock").exists()
+
+
+def test_what_a_killed_clean_up_leaves_is_no_build(built, config, tmp_path, monkeypatch):
+    partial = Path(shutil.copytree(built.folder, tmp_path / "corpus.partial"))
+    (partial / "shards" / "train-00000.mindrecord").unlink()  # as far as it came
+
+    def die(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", die)
+        build(dataclasses.replace(config, seed=2), tmp_path / "corpus")
+    assert digests(build(config, tmp_path / "corpus").folder) == digests(built.folder)
+
+
+def test_out_may_be_a_link_or_relative(built, config, tmp_path, monkeypatch):
+    (tmp_path / "disk" / "real").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("disk/real")
+    monkeypatch.chdir(tmp_path)
+    assert build(config, Path("link")).folder == tmp_path / "disk" / "real"
+    assert (tmp_path / "link").is_symlink() and digests(tmp_path / "link") == digests(built.folder)
+    with pytest.raises(UserError, match="File name too long"):
+        build(config, Path("a" * 300))
 
 
 def group_alive(group: int) -> bool:
