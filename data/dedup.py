@@ -176,7 +176,7 @@ def _joined(label: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray
 
 
 def near_duplicates(
-    group: Sequence[int], keys: np.ndarray, text: Callable[[int], str], similarity: float = 0.85
+    group: Sequence[int], keys: np.ndarray, text: Callable[[int], str], similarity: float = 0.85, settled: int = 0
 ) -> list[Duplicate]:
     """The members of a group that are like one that is kept.
 
@@ -188,14 +188,17 @@ def near_duplicates(
         keys: uint64 [members, BANDS].
         text: a document's text by its number.
         similarity: smallest Jaccard similarity of a copy.
+        settled: so many of the first members are kept whatever they are like.
     """
     found: list[Duplicate] = []
     sets = _Sets(lambda place: shingles(text(group[place])))
     kept_with: dict[int, list[int]] = {}
     for place, shared_keys in enumerate(_shared_keys(keys)):
-        counts = collections.Counter(itertools.chain.from_iterable(kept_with.get(key, ()) for key in shared_keys))
-        nearest = sorted(counts, key=lambda kept: (-counts[kept], kept))[:MAX_COMPARISONS]
-        copy = _first_like(place, sorted(nearest), sets, similarity)
+        copy = None
+        if place >= settled:
+            counts = collections.Counter(itertools.chain.from_iterable(kept_with.get(key, ()) for key in shared_keys))
+            nearest = sorted(counts, key=lambda kept: (-counts[kept], kept))[:MAX_COMPARISONS]
+            copy = _first_like(place, sorted(nearest), sets, similarity)
         if copy:
             found.append(Duplicate(group[place], group[copy[0]], copy[1]))
             sets.forget(place)

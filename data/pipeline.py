@@ -44,7 +44,7 @@ from mindgeex.data.stages.read import ReadTask, read_part
 from mindgeex.data.stages.rows import make_tokenizer, write_all_tokens, write_rows
 from mindgeex.data.tokenizers import check_vocab_size, load_tokenizer
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the files in `<out>.partial/work`; a build goes on only with files of its own layout."""
 
 
@@ -140,7 +140,7 @@ def _open_inputs(config: BuildConfig) -> Inputs:
     if not config.sources:
         raise UserError("no source: name at least one, such as --source local:PATH, or `sources:` in the recipe")
     keys = [canonical(key) for key in config.languages]
-    corpora: list[Source] = [CorpusSource(folder) for folder in config.earlier]
+    corpora = list(map(_earlier, config.earlier))
     sources = corpora + [open_source(spec, frozenset(keys), config.repositories) for spec in config.sources]
     names = [f"corpus:{folder}" for folder in config.earlier] + list(config.sources)
     fingerprints: dict[str, Any] = {}
@@ -177,6 +177,13 @@ def _open_inputs(config: BuildConfig) -> Inputs:
     identity = {"layout": LAYOUT, "config": config.identity(), "fingerprints": fingerprints}
     identity["versions"] = versions(grammar_packages())
     return Inputs(sources, names, parts, len(corpora), benchmarks, identity)
+
+
+def _earlier(folder: str) -> Source:
+    try:
+        return CorpusSource(folder)
+    except UserError as error:
+        raise UserError(f"earlier={error}: name the folders of corpora that were built before") from None
 
 
 def _existing(config: BuildConfig, out: Path) -> dict[str, Any]:
@@ -302,7 +309,8 @@ class _Build:
             for part in parts:
                 out = self.work / "read" / f"{len(tasks):08d}"
                 share_here = 1.0 if earlier else share
-                tasks.append(ReadTask(out, source, part, self.config, self.languages, share_here, index, earlier))
+                name = self.inputs.names[number]
+                tasks.append(ReadTask(out, source, part, self.config, self.languages, share_here, index, earlier, name))
                 sources.append(number)
         tally = Tally([task.out for task in tasks], sources, self.inputs.earlier)
         sizes = [-(-task.part.num_bytes // 1000) for task in tasks]

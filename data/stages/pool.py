@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mindgeex.data.document import Document, from_line
-from mindgeex.data.stages.read import COLUMNS, read_about
+from mindgeex.data.stages.read import COLUMNS, band_keys_of, read_about
 
 CACHED_FRAMES = 64
 """Decompressed frames a reader keeps."""
@@ -107,8 +107,11 @@ class PoolReader:
 
     def bands(self) -> np.ndarray:
         """Band keys of all of this reader's documents, uint64 [N, BANDS]."""
-        tables = [np.load(f"{part}.bands.npy", mmap_mode="r") for part in self.parts]
-        return np.stack([tables[part][:, row] for part, row in zip(self.part, self.row, strict=True)])
+        order = np.argsort(self.part, kind="stable")
+        bounds = np.searchsorted(self.part[order], np.arange(1, len(self.parts)))
+        pieces = zip(self.parts, np.split(self.row[order], bounds), strict=True)
+        found = np.concatenate([band_keys_of(part)[:, rows].T for part, rows in pieces])  # one part is open at a time
+        return found[np.argsort(order)]
 
     def _table(self, part: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Frame of each row, first row of each frame, and where frames begin and end in the file."""

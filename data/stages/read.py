@@ -1,7 +1,7 @@
 """First stage: each part of a source -> the documents that pass every rule, with what later stages ask about them.
 
 A part's files lie in `read/`, named by its number: `.docs` (the documents as JSON lines in Zstandard frames, so that
-one can be read without the others), `.npz` (a column a fact), `.bands.npy` (MinHash band keys), and `.json`, which is
+one can be read without the others), `.npz` (a column a fact), `.bands` (MinHash band keys), and `.json`, which is
 written last and makes the part done.
 
 Covers: a document that raises or takes a parser down with it is dropped with its reason, and nothing else is.
@@ -79,6 +79,9 @@ class ReadTask:
     earlier: bool = False
     """The documents are an earlier corpus's: only what finds duplicates is asked of them."""
 
+    name: str = ""
+    """What the user called the source."""
+
     attempt: int = 0
 
 
@@ -110,7 +113,8 @@ def read_part(task: ReadTask) -> dict[str, Any]:
         number = 0
         while True:
             if crumbs.condemned(number, "reading"):
-                writer.drop(Drop("reader_died", "", "", f"{task.source!r}, document {number} of a part and all behind"))
+                where = f"{task.name}: document {number} of a part, and all behind it"
+                writer.drop(Drop("reader_died", "", "", where))
                 break
             crumbs.at(number, "reading")
             with writer.clock("read"):
@@ -142,6 +146,13 @@ def read_about(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return about if sizes == about["files"] else None
+
+
+def band_keys_of(out: Path | str) -> np.ndarray:
+    """Band keys of a part's documents, uint64 [BANDS, documents]; mapped, so what is not asked for is not read."""
+    from mindgeex.data.dedup import BANDS
+
+    return np.memmap(f"{out}.bands", np.uint64, "r").reshape(BANDS, -1)
 
 
 class _Examiner:
@@ -318,10 +329,10 @@ class _PartWriter:
         columns = {name: np.array(self.columns[name], kind) for name, kind in COLUMNS.items()}
         digests = np.frombuffer(b"".join(self.digests), np.uint64).reshape(-1, 2)
         bands = np.stack(self.bands, axis=1) if self.bands else np.zeros((BANDS, 0), np.uint64)
+        Path(f"{self.out}.bands").write_bytes(bands.tobytes())
         np.savez(f"{self.out}.npz", digest=digests, offsets=np.array(self._offsets, np.int64), **columns)
-        np.save(f"{self.out}.bands.npy", bands)
         about = {
-            "files": {suffix: os.stat(f"{self.out}{suffix}").st_size for suffix in (".docs", ".npz", ".bands.npy")},
+            "files": {suffix: os.stat(f"{self.out}{suffix}").st_size for suffix in (".docs", ".npz", ".bands")},
             "in": num_in,
             "bytes_in": self.bytes_in,
             "kept": len(self.digests),
