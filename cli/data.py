@@ -1,6 +1,7 @@
 """`mindgeex data ...`: raw code to a corpus, and what is in one."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -38,18 +39,26 @@ def build(
     """
     import dataclasses
     import logging
+    import signal
 
     from mindgeex.data import pipeline
     from mindgeex.data.config import load_recipe
     from mindgeex.data.engines import EngineConfig
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, _end)
     config = load_recipe(recipe, set)
     if source:
         config = dataclasses.replace(config, sources=source)
     if workers is None:
         workers = 0 if address else len(os.sched_getaffinity(0))
     show(pipeline.build(config, out, EngineConfig(engine, workers, address), overwrite))
+
+
+def _end(number: int, frame: object) -> None:
+    """SIGTERM: the workers end, too, and the same command goes on later."""
+    print("mindgeex: terminated", file=sys.stderr)
+    raise SystemExit(128 + number)
 
 
 def show(built: "Built") -> None:

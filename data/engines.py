@@ -160,7 +160,12 @@ class _LocalPool:
 
     def submit(self, function: Callable[[Any], Any], task: Any) -> "Future[Any]":
         executor = self._idle.pop()
-        future = executor.submit(function, task)
+        with _interrupts_held():  # a worker inherits this: Ctrl-C is its parent's, from its first moment on
+            try:
+                future = executor.submit(function, task)
+            except BrokenProcessPool:  # died while it had nothing to do
+                executor = self._start()
+                future = executor.submit(function, task)
         self._busy[future] = executor
         return future
 
@@ -185,9 +190,18 @@ class _LocalPool:
         return ProcessPoolExecutor(1, mp_context=self._context, initializer=_prepare_worker)
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepare_worker() -> None:
-    """A worker ends with its parent, and leaves Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker ends with its parent."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -86,6 +86,47 @@ def test_a_task_that_kills_every_worker_ends_in_a_clear_error():
         list(engine.map(always_die, [Task(1)]))
 
 
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced():
+    with open_engine(EngineConfig(workers=2)) as engine:
+        for _ in range(2):
+            pids = {pid for _, pid in engine.map(square, map(Task, range(8)))}
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.3)
+        assert [value for value, _ in engine.map(square, map(Task, range(8)))] == [n**2 for n in range(8)]
+
+
+def test_an_interrupt_at_any_moment_is_one_line(tmp_path):
+    """Also before the workers have begun."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from tests.data.test_engines import Task, square\n"
+        "from mindgeex.data.engines import EngineConfig, open_engine\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        with open_engine(EngineConfig(workers=4)) as engine:\n"
+        "            print('open', flush=True)\n"
+        "            list(engine.map(square, map(Task, range(10000))))\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('interrupted')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for delay_s in (0.02, 0.05, 0.1, 0.2, 0.4):
+        parent = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=environment,
+        )
+        assert parent.stdout and parent.stdout.readline() == "open\n"
+        time.sleep(delay_s)
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.communicate(timeout=20) == ("interrupted\n", "")
+        assert parent.returncode == 0
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(

@@ -83,11 +83,12 @@ class DeadlySource:
 
 def test_a_reader_that_dies_gives_what_it_read_before(config, tmp_path):
     config = dataclasses.replace(config, analysis=AnalysisRules(enabled=False))
-    task = ReadTask(tmp_path / "00000000", DeadlySource(), None, config, ("python",), 1.0, None)
+    task = ReadTask(tmp_path / "00000000", DeadlySource(), None, config, ("python",), 1.0, None, name="deadly:one")
     with open_engine(EngineConfig(workers=1)) as engine:
         (about,) = engine.map(read_part, [task])
     assert about["kept"] == 2 and about["dropped"] == {"reader_died": 1}
-    assert "DeadlySource" in about["examples"]["reader_died"][0]["detail"]
+    where = "deadly:one: document 2 of a part, and all behind it"
+    assert about["examples"]["reader_died"] == [{"repo": "", "path": "", "detail": where}]
     assert CONDEMNED_AFTER == 2  # one death may be anybody's
 
 
