@@ -38,10 +38,10 @@ def measure(sources: list[str], megabytes: int) -> float:
         command += ["--workers", "1", "--set", f"max_bytes={megabytes * 1_000_000}"]
         for source in sources:
             command += ["--source", source]
-        log = Path(scratch) / "log"
+        log, errors = Path(scratch) / "log", Path(scratch) / "errors"
         started = time.monotonic()
-        with log.open("w") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
+        with log.open("w") as printed, errors.open("w") as told:
+            process = subprocess.Popen(command, stdout=printed, stderr=told)
             driver = worker = together = 0.0
             while process.poll() is None:
                 here, there = resident(process.pid), sum(map(resident, children(process.pid)))
@@ -49,7 +49,7 @@ def measure(sources: list[str], megabytes: int) -> float:
                 time.sleep(0.1)
         seconds = time.monotonic() - started
         if process.returncode:
-            raise SystemExit(log.read_text())
+            raise SystemExit(errors.read_text())
         manifest = json.loads((out / "manifest.json").read_text())
         print(log.read_text())
     kept = sum(split["bytes"] for split in manifest["splits"].values()) / 1e6
