@@ -101,6 +101,11 @@ _OWNER = re.compile(r"^[^\w\n]*(?:copyright|\(c\)|©)[^\n]*\d{4}[^\n]*$", re.IGN
 """Whose licence it is: left out, so that the texts of thousands of repositories are looked at once."""
 
 
+_DERIVED = {"Pixar": ("Pixar", "Apache-2.0"), "AGPL-1.0-only": ("Affero", "GPL-2.0-only")}
+"""Licences that change a few words of another, for which askalono takes that one where its appendix is missing: a word
+that only they have, and the other."""
+
+
 @functools.lru_cache(maxsize=256)
 def _identify(text: str) -> str | None:
     import askalono  # takes 0.14 s a text, and opens its collection of texts anew each time
@@ -108,7 +113,10 @@ def _identify(text: str) -> str | None:
     if not text.strip():
         return None
     found = askalono.identify(text)
-    return str(found.name) if found is not None and found.score >= MIN_SCORE else None
+    if found is None or found.score < MIN_SCORE:
+        return None
+    word, instead = _DERIVED.get(found.name, ("", ""))
+    return str(found.name) if word in text else instead
 
 
 @functools.lru_cache(maxsize=4096)

@@ -27,7 +27,7 @@ STEPS = {
     },
     "wanted language": {
         "unknown_language": "neither its name nor its text tells the language",
-        "other_language": "its content is in a language not asked for",
+        "other_language": "its content is in no language asked for",
     },
     "within CodeGeeX's thresholds": {
         "too_small": "smaller than the size rule allows",

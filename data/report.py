@@ -14,10 +14,12 @@ from mindgeex.data.summary import (
     PUBLISHED_OTHERS,
     Amount,
     amounts,
+    heldout,
     mix,
     mixture_rows,
     plural,
     redacted_kinds,
+    scarce,
     shares,
     total,
 )
@@ -308,6 +310,8 @@ def _mixture(manifest: dict[str, Any]) -> Section:
         f"{about.get('tokens', 0):,} tokens an epoch, of {about.get('target_tokens', 0):,} wanted. Epochs: how often "
         "what a group has is taken."
     )
+    for line in scarce(manifest):
+        section.warning(line)
     if short := about.get("short"):
         section.warning(f"Too little of {', '.join(short)}: the share stays below what was wanted.")
     rows = [
@@ -353,7 +357,9 @@ def _split(manifest: dict[str, Any]) -> Section:
     if rows:
         section.table(["split", "files", "bytes", "tokens", "tokens in rows", "rows", "repositories"], rows)
     if not splits.get("heldout", {}).get("rows"):
-        section.warning("Nothing is held out: there is only one repository, or the share is 0.")
+        return section.warning("Nothing is held out: there is only one repository, or the share is 0.")
+    for line in heldout(manifest):
+        section.text(line)
     return section
 
 

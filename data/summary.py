@@ -96,7 +96,8 @@ def render(manifest: dict[str, Any]) -> list[Any]:
 
 def lines(manifest: dict[str, Any]) -> list[str]:
     """What the tables leave unsaid, a sentence a fact; facts that did not occur are left out."""
-    return [*_files(manifest), *_rows(manifest), *_copies(manifest), *_redacted(manifest), *_hits(manifest)]
+    facts = (_files, _rows, heldout, scarce, _licences, _copies, _redacted, _hits)
+    return [line for fact in facts for line in fact(manifest)]
 
 
 def _table(first: str, headings: Sequence[str]) -> "Table":
@@ -186,6 +187,38 @@ def _rows(manifest: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def heldout(manifest: dict[str, Any]) -> Iterator[str]:
+    """The share that is held out beside the one that was asked for."""
+    asked = (manifest.get("config") or {}).get("heldout_share")
+    train, held = (manifest.get("splits", {}).get(split, {}).get("bytes", 0) for split in ("train", "heldout"))
+    if asked and not held:
+        yield f"nothing is held out, {asked:.2%} of the bytes were asked for: there is only one repository"
+    elif asked and held:
+        yield f"held out: {held / (train + held):.2%} of the bytes, {asked:.2%} asked for; repositories are not divided"
+
+
+def scarce(manifest: dict[str, Any]) -> Iterator[str]:
+    """The group that keeps a mixture without a target small."""
+    settings = (manifest.get("config") or {}).get("mixture") or {}
+    groups = {name: group for name, group in manifest.get("mixture", {}).get("groups", {}).items() if group["share"]}
+    if settings.get("target_tokens") is not None or not groups:
+        return
+    taken, available = (sum(group[key] for group in groups.values()) for key in ("tokens", "available_tokens"))
+    if taken < available:
+        least = min(groups, key=lambda name: groups[name]["available_tokens"] / groups[name]["share"])
+        yield (
+            f"{least} has least for its share, so {short(taken)} of {short(available)} tokens are taken: "
+            "set mixture.target_tokens for more of the others, or lower its weight"
+        )
+
+
+def _licences(manifest: dict[str, Any]) -> Iterator[str]:
+    found = manifest.get("licences", {})
+    if set(found) - {"unknown"}:
+        most = counted(dict(list(found.items())[:5]))
+        yield f"licences: {most}" + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+
+
 def _copies(manifest: dict[str, Any]) -> Iterator[str]:
     duplicates = manifest.get("duplicates", {})
     if count := duplicates.get("copies"):
@@ -209,4 +242,4 @@ def _hits(manifest: dict[str, Any]) -> Iterator[str]:
     about = manifest.get("decontamination", {})
     if about.get("hits"):
         place = about.get("list", {}).get("file", "decontamination.jsonl")
-        yield f"benchmark problems found in files, which are left out: {counted(about['by_benchmark'])} ({place})"
+        yield f"hits of benchmark problems in files, which are left out: {counted(about['by_benchmark'])} ({place})"

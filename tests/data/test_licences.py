@@ -69,6 +69,7 @@ def test_the_file_s_header_wins_over_the_repository():
 
 def test_licence_texts_are_known_whoever_owns_them():
     assert licence_of(APACHE) == "Apache-2.0"
+    assert licence_of(APACHE[: APACHE.index("APPENDIX")]) == "Apache-2.0"  # which askalono takes for Pixar's
     assert licence_of(ISC.format(year=1999, owner="A")) == licence_of(ISC.format(year=2024, owner="B and C")) == "ISC"
     assert licence_of("All rights reserved. Ask us before you use this.") is None
     assert licence_of("") is None and licence_of("   \n") is None

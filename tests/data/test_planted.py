@@ -74,10 +74,9 @@ def plant(root: Path, problems: dict[str, list[dict[str, str]]]) -> dict[str, se
 def planted(reference_data, tmp_path_factory) -> tuple[Built, dict[str, set[str]]]:
     folder = tmp_path_factory.mktemp("planted")
     problems = {}
-    for file in sorted((reference_data / "benchmarks" / "humaneval-x").rglob("*.jsonl*")):
-        opened = gzip.open(file, "rt") if file.suffix == ".gz" else file.open()
-        with opened:
-            rows = [json.loads(line) for line in opened]
+    for file in sorted((reference_data / "benchmarks" / "humaneval-x").glob("*.jsonl.gz")):
+        with gzip.open(file, "rt") as lines:
+            rows = [json.loads(line) for line in lines]
         problems[file.name.removeprefix("humaneval_").partition(".")[0]] = rows
     (folder / "code" / "standard").mkdir(parents=True)
     (folder / "code" / "standard" / "textwrap.py").write_text(original())

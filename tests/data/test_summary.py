@@ -175,6 +175,7 @@ def test_what_is_printed_tells_every_fact_that_occurred():
         "13 copies of 2 files left out; most often repo0:",
         "redacted in 3 files: email 4, aws_key 1",
         "humaneval-x 4 (decontamination.jsonl)",
+        "licences: MIT 60, unknown 20, Apache-2.0 10",
     ):
         assert words in text
     table = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
@@ -189,11 +190,34 @@ def test_the_mixture_says_what_was_wanted_and_reached():
     assert wanted["lua"] == ["20.00", "11.11", "10,000", "20,000", "2.00"]
 
 
+def test_the_share_held_out_stands_beside_the_one_asked_for():
+    config = {"seq_length": 2048, "heldout_share": 0.02}
+    assert "held out: 5.06% of the bytes, 2.00% asked for; repositories are not divided" in lines(
+        make_manifest(config=config)
+    )
+    alone = make_manifest(config=config)
+    alone["splits"]["heldout"] = make_split({}, 0, [])
+    assert "nothing is held out, 2.00% of the bytes were asked for: there is only one repository" in lines(alone)
+
+
+def test_the_group_that_keeps_a_mixture_small_is_named_unless_a_target_was_set():
+    groups = {
+        "python": {"share": 0.9, "available_tokens": 9_000, "tokens": 900, "wanted_tokens": 900, "epochs": 0.1},
+        "shell": {"share": 0.1, "available_tokens": 100, "tokens": 100, "wanted_tokens": 100, "epochs": 1.0},
+    }
+    mixture = {"groups": groups, "tokens": 1000, "target_tokens": 1000, "short": []}
+    told = "shell has least for its share, so 1,000 of 9,100 tokens are taken: set mixture.target_tokens"
+    for target, wanted in ((None, True), (5000, False)):
+        config = {"seq_length": 2048, "mixture": {"target_tokens": target}}
+        text = "\n".join(lines(make_manifest(config=config, mixture=mixture)))
+        assert (told in text) == wanted
+
+
 def test_nothing_is_printed_of_what_did_not_occur():
     empty = make_manifest(redacted={"documents": 0}, decontamination={}, mixture={}, duplicates={"copies": 0})
-    assert len(lines(empty)) == 2 and len(render(empty)) == 3
+    assert len(lines(empty)) == 3 and len(render(empty)) == 4
     found = make_manifest()["decontamination"] | {"hits": 0, "by_benchmark": {}}
-    assert lines(make_manifest(decontamination=found, redacted={}, duplicates={})) == lines(empty)
+    assert lines(make_manifest(decontamination=found, redacted={}, duplicates={}, mixture={})) == lines(empty)
     nothing = make_manifest(documents={"in": 12, "kept": 12, "dropped": {}, "examples": {}})
     assert "12 files in, 12 kept, dropped: none" in lines(nothing)
 
