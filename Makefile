@@ -1,5 +1,5 @@
 # What people type. Everything but help and clean sets up first; that takes milliseconds once it is done.
-# EXTRAS=interop installs PyTorch, too, and the tests compare with it.
+# EXTRAS=interop installs PyTorch, too, and the tests compare with it; EXTRAS=interop,ray also tests on a Ray cluster.
 PYTHON := .venv/bin/python
 export PYTHON EXTRAS
 

@@ -46,8 +46,16 @@ _LOCK_FILE = re.compile(
 
 
 def vendored(document: Document) -> str | None:
-    """Somebody else's code in a copy: folders for it, names with a version, libraries and scripts that get copied."""
-    return "vendored" if _VENDORED.search(document.path) else None
+    """Somebody else's code in a copy: folders for it, names with a version, libraries and scripts that get copied.
+
+    A file that bears its repository's own name, such as jquery.js in jquery, is no copy.
+    """
+    if not _VENDORED.search(document.path):
+        return None
+    folder, _, name = document.path.rpartition("/")
+    repo = document.repo.rpartition("/")[2].lower().rstrip("0123456789.-_")
+    own = len(repo) > 2 and name.lower().startswith(repo) and not _VENDORED.search(f"{folder}/")
+    return None if own else "vendored"
 
 
 _VENDORED = re.compile(

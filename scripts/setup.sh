@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the project and its tools into it, and system packages where we may. Does nothing, within
 # milliseconds, when that is done already; `rm .venv/ready` makes it look again. EXTRAS=interop adds PyTorch, so that the
-# tests also compare with it; several extras are separated by commas.
+# tests also compare with it, EXTRAS=ray builds corpora on a Ray cluster; several extras are separated by commas.
 #
 # Covers: Debian and its relatives with apt, as root or with passwordless sudo; elsewhere it says what to install.
 # Does not cover: Ascend drivers and CANN (`mindgeex doctor` says what is missing).

@@ -86,7 +86,7 @@ def open_source(
     """
     kind, colon, argument = spec.partition(":")
     if kind not in KINDS:
-        raise UserError(f"--source {spec}: unknown kind {kind!r}{did_you_mean(kind, KINDS)}; write local:PATH")
+        raise UserError(f"--source {spec}: write KIND:PATH; unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
     if not colon or not argument:
         raise UserError(f"--source {spec}: nothing behind the colon; write {kind}:PATH")
     module, name = KINDS[kind]

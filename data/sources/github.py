@@ -1,10 +1,9 @@
 """`github:PATH`: repositories that were fetched before, listed in a manifest with what GitHub knows of them.
 
 The manifest has a JSON object a line: name, stars, size (bytes), licence (SPDX, or null), and archive (a file) or path
-(a folder), each relative to the manifest,
-an archive also a URL.
+(a folder), each relative to the manifest, an archive also a URL.
 
-Covers: CodeGeeX's rules for whole repositories. Does not cover: fetching, repositories that other sources hold too.
+Covers: CodeGeeX's rules for whole repositories. Does not cover: fetching.
 """
 
 import json

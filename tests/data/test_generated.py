@@ -157,6 +157,20 @@ def test_copies_of_others_code_are_told_by_their_place(path, drops):
     assert vendored(Document("", "javascript", "repo", path)) == ("vendored" if drops else None)
 
 
+@pytest.mark.parametrize(
+    ("repo", "path", "drops"),
+    [
+        ("catch2", "include/catch.hpp", False),
+        ("npm/jquery", "dist/jquery.js", False),
+        ("jquery", "vendor/jquery.js", True),
+        ("jquery", "build/bootstrap.js", True),
+        ("d3", "site/d3.js", True),  # too short a name to tell
+    ],
+)
+def test_a_file_of_its_repositorys_own_name_is_no_copy(repo, path, drops):
+    assert vendored(Document("", "javascript", repo, path)) == ("vendored" if drops else None)
+
+
 def test_minified_code_is_told_by_its_lack_of_blanks():
     written = "function total(values) {\n  return values.reduce((a, b) => a + b, 0);\n}\n" * 30
     small = "\n".join(["function t(v){return v.reduce((a,b)=>a+b,0)};var q=t([1,2]);"] * 30)
