@@ -127,7 +127,7 @@ def test_unwanted_files_are_not_read(tmp_path):
         ("local:/no/such/place", "--source local:/no/such/place: no such folder"),
         (f"local:{__file__}", "cannot be read as a folder: Not a directory"),
         ("locale:/tmp", "unknown kind 'locale'; did you mean 'local'"),
-        ("/tmp", "write local:PATH"),
+        ("/tmp", "write KIND:PATH; unknown kind"),
         ("local:", "nothing behind the colon"),
     ],
 )
