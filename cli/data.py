@@ -30,8 +30,10 @@ def build(
     Args:
         out: folder of the corpus.
         recipe: name of a shipped recipe (small, codegeex, codefuse, permissive), or path of a YAML file.
-        source: kind:ARG, such as local:PATH or archives:PATH; may be given several times; replaces the recipe's.
-        set: settings that differ from the recipe, such as seq_length=2048 tokenizer.path=FOLDER.
+        source: KIND:PATH, where KIND is local, archives, pile, codeparrot, jsonl, github or corpus; may be given several
+            times; replaces the recipe's.
+        set: settings that differ from the recipe, such as seq_length=2048 tokenizer.path=FOLDER; all of them are what
+            `mindgeex data recipe` prints.
         workers: processes; all cores by default. The corpus does not depend on it.
         engine: local: this machine; ray: a Ray cluster whose nodes share OUT and the sources.
         address: of a running Ray cluster, such as auto; without it, one is started here.
@@ -59,6 +61,21 @@ def _end(number: int, frame: object) -> None:
     """SIGTERM: the workers end, too, and the same command goes on later."""
     print("mindgeex: terminated", file=sys.stderr)
     raise SystemExit(128 + number)
+
+
+def recipe(name: Annotated[str, tyro.conf.Positional] = "small", set: tuple[str, ...] = ()) -> None:  # noqa: A002
+    """Print every setting of a recipe as YAML, to be changed and given to `mindgeex data build`.
+
+    Args:
+        name: of a shipped recipe, or path of a YAML file.
+        set: settings that differ from it.
+    """
+    import yaml
+
+    from mindgeex.common.config import as_tree
+    from mindgeex.data.config import load_recipe
+
+    print(yaml.safe_dump(as_tree(load_recipe(name, set)), sort_keys=False, allow_unicode=True, width=120), end="")
 
 
 def show(built: "Built") -> None:

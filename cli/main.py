@@ -17,6 +17,7 @@ os.environ.setdefault("GLOG_v", "3")
 
 COMMANDS = {
     "data build": ("data", "build", "raw code to MindRecord shards and a manifest"),
+    "data recipe": ("data", "recipe", "every setting of a recipe, as YAML"),
     "data stats": ("data", "stats", "what is in a corpus: languages, drops, duplicates, tokens"),
     "data inspect": ("data", "inspect", "rows of a corpus as text"),
     "data verify": ("data", "verify", "check every file and row of a corpus"),

@@ -205,3 +205,13 @@ def test_a_recipe_is_changed_by_what_the_user_sets(code: Path, tmp_path: Path) -
     corpus = built(code, tmp_path / "out", "small", "rules.max_bytes=6000", "rules.min_bytes=2000")
     sizes = [len(d.text.encode()) for path in (corpus.folder / "documents").iterdir() for d in read_shard(path)]
     assert sizes and min(sizes) >= 2000 and max(sizes) <= 6000
+
+
+def test_a_printed_recipe_is_a_recipe_with_the_same_settings(tmp_path, capsys):
+    from mindgeex.cli.main import main
+
+    for name in recipe_names():
+        assert main(["data", "recipe", name, "--set", "seq_length=960"]) == 0
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(capsys.readouterr().out)
+        assert load_recipe(str(path)) == load_recipe(name, ["seq_length=960"])
