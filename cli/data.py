@@ -30,10 +30,10 @@ def build(
     Args:
         out: folder of the corpus.
         recipe: name of a shipped recipe (small, codegeex, codefuse, permissive), or path of a YAML file.
-        source: KIND:PATH, where KIND is local, archives, pile, codeparrot, jsonl, github or corpus; may be given several
-            times; replaces the recipe's.
-        set: settings that differ from the recipe, such as seq_length=2048 tokenizer.path=FOLDER; all of them are what
-            `mindgeex data recipe` prints.
+        source: KIND:PATH, where KIND is local, archives, pile, codeparrot, jsonl, github or corpus; may be given
+            several times; replaces the recipe's.
+        set: settings that differ from the recipe, such as seq_length=2048 tokenizer.path=FOLDER; `data recipe`
+            prints all there are.
         workers: processes; all cores by default. The corpus does not depend on it.
         engine: local: this machine; ray: a Ray cluster whose nodes share OUT and the sources.
         address: of a running Ray cluster, such as auto; without it, one is started here.

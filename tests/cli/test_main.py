@@ -86,7 +86,7 @@ def test_a_closed_folder_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 2
     _, line = ran.stderr.splitlines()
-    assert line.startswith(f"mindgeex: {tmp_path}/closed/corpus: Permission denied: ")
+    assert line == f"mindgeex: {tmp_path}/closed/corpus: cannot be written (Permission denied): choose another folder"
 
 
 def test_a_misspelt_option_is_refused() -> None:
