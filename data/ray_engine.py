@@ -41,20 +41,16 @@ def ray_pool(workers: int, address: str | None) -> Iterator["RayPool"]:
         raise UserError("--engine ray: Ray is not installed: pip install 'mindgeex[ray]'") from None
     if address not in (None, "auto"):
         _must_answer(str(address))
-    here: dict[str, Any] = {} if address else {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
+    settings: dict[str, Any] = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
+    if address:  # what is started here has this process's environment
+        settings = {"runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        ray.init(
-            address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
-            **here,
-        )
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"--address {address}: no Ray cluster there ({reason}): start one with `ray start`") from None
     try:
-        width = workers or int(ray.cluster_resources().get("CPU", 1))
+        width = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         yield RayPool(ray, width)
     finally:
         ray.shutdown()

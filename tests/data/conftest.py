@@ -1,12 +1,18 @@
 """A small tree of real-looking sources in several languages and repositories, and corpora built from it."""
 
+import os
 import random
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mindgeex.data.config import BuildConfig, RowsConfig, TokenizerConfig
+from mindgeex.data.engines import EngineConfig
 from mindgeex.data.pipeline import Built, build
+from mindgeex.data.ray_engine import ENVIRONMENT
 
 WORDS = ["total", "value", "index", "buffer", "reader", "writer", "parse", "render", "offset", "length", "window"]
 
@@ -80,3 +86,30 @@ def config(tree: Path) -> BuildConfig:
 @pytest.fixture(scope="session")
 def built(config: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Built:
     return build(config, tmp_path_factory.mktemp("built") / "corpus")
+
+
+CLUSTER = """
+import logging, ray
+here = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+print(here.address_info["gcs_address"], flush=True)
+input()
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EngineConfig]:
+    """A Ray cluster of two workers that all tests share: one takes as long to start as a small build."""
+    pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
+    environment = {**os.environ, **ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as head:
+        assert head.stdout
+        yield EngineConfig("ray", workers=2, address=head.stdout.readline().strip())
+        head.communicate("\n")
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> EngineConfig:
+    """What a test is given indirectly; `cluster` is the shared Ray cluster."""
+    found: EngineConfig = request.getfixturevalue("cluster") if request.param == "cluster" else request.param
+    return found

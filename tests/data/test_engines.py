@@ -14,15 +14,8 @@ from mindgeex.data.engines import MAX_ATTEMPTS, EngineConfig, open_engine
 ENGINES = [
     EngineConfig(),
     EngineConfig(workers=2),
-    pytest.param(EngineConfig("ray", workers=2), marks=pytest.mark.slow),
+    pytest.param("cluster", marks=pytest.mark.slow),
 ]
-
-
-@pytest.fixture
-def engine_config(request) -> EngineConfig:
-    if request.param.kind == "ray":
-        pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
-    return request.param
 
 
 @dataclass(frozen=True)
@@ -52,8 +45,8 @@ def refuse_seven(task: Task) -> int:
     return task.number
 
 
-@pytest.mark.parametrize("engine_config", ENGINES, indirect=True)
-def test_results_come_in_the_order_of_the_tasks_and_tasks_are_taken_lazily(engine_config):
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_results_come_in_the_order_of_the_tasks_and_tasks_are_taken_lazily(engine):
     taken = []
 
     def tasks():
@@ -61,23 +54,30 @@ def test_results_come_in_the_order_of_the_tasks_and_tasks_are_taken_lazily(engin
             taken.append(number)
             yield Task(number)
 
-    with open_engine(engine_config) as engine:
-        results = engine.map(square, tasks())
+    with open_engine(engine) as opened:
+        results = opened.map(square, tasks())
         first = next(results)
         assert len(taken) <= 9
         everything = [first, *results]
         assert [value for value, _ in everything] == [number**2 for number in range(40)]
         here = {pid for _, pid in everything} == {os.getpid()}
-        assert here == (engine_config == EngineConfig())
-        assert [n for n in engine.map(refuse_seven, map(Task, range(7)))] == list(range(7))
+        assert here == (engine == EngineConfig())
+        assert [n for n in opened.map(refuse_seven, map(Task, range(7)))] == list(range(7))
         with pytest.raises(UserError, match="seven is refused"):
-            list(engine.map(refuse_seven, map(Task, range(9))))
+            list(opened.map(refuse_seven, map(Task, range(9))))
 
 
-@pytest.mark.parametrize("engine_config", ENGINES[1:], indirect=True)
-def test_a_worker_that_dies_costs_its_own_task_an_attempt_and_the_others_nothing(engine_config):
-    with open_engine(engine_config) as engine:
-        results = list(engine.map(die_twice_on_five, map(Task, range(12))))
+@pytest.mark.slow
+def test_without_an_address_ray_is_started_here():
+    pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
+    with open_engine(EngineConfig("ray", workers=2)) as engine:
+        assert [value for value, _ in engine.map(square, map(Task, range(8)))] == [n**2 for n in range(8)]
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:], indirect=True)
+def test_a_worker_that_dies_costs_its_own_task_an_attempt_and_the_others_nothing(engine):
+    with open_engine(engine) as opened:
+        results = list(opened.map(die_twice_on_five, map(Task, range(12))))
     assert results == [(number, 2 if number == 5 else 0) for number in range(12)]
 
 

@@ -70,12 +70,11 @@ def files_of(folder: Path) -> list[Path]:
         EngineConfig(workers=1),
         EngineConfig(workers=2),
         EngineConfig(workers=4),
-        pytest.param(EngineConfig("ray", workers=2), marks=pytest.mark.slow),
+        pytest.param("cluster", marks=pytest.mark.slow),
     ],
+    indirect=True,
 )
 def test_every_engine_and_number_of_workers_gives_the_same_bytes(built, config, tmp_path, engine):
-    if engine.kind == "ray":
-        pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
     assert digests(build(config, tmp_path / "corpus", engine).folder) == digests(built.folder)
 
 

@@ -38,14 +38,12 @@ class DeadlyRules(Rules):
 
 @pytest.mark.parametrize(
     "engine",
-    [EngineConfig(workers=2), pytest.param(EngineConfig("ray", workers=2), marks=pytest.mark.slow)],
+    [EngineConfig(workers=2), pytest.param("cluster", marks=pytest.mark.slow)],
+    indirect=True,
 )
-def test_a_document_that_kills_its_worker_is_all_that_is_lost(config, tmp_path, engine):
-    if engine.kind == "ray":
-        pytest.importorskip("ray", reason="no Ray here: make test EXTRAS=ray")
+def test_a_document_that_kills_its_worker_is_all_that_is_lost(config, built, tmp_path, engine):
     rules = DeadlyRules(deadly=("repo3/src/module2.py", "repo5/core.c"), broken=("repo6/core.h",))
     manifest = build(dataclasses.replace(config, rules=rules), tmp_path / "corpus", engine).manifest
-    whole = build(config, tmp_path / "whole").manifest
     dropped = manifest["documents"]["dropped"]
     assert dropped["parser_died"] == 2 and dropped["failed"] == 1
     assert {e["path"] for e in manifest["documents"]["examples"]["parser_died"]} == {
@@ -53,9 +51,12 @@ def test_a_document_that_kills_its_worker_is_all_that_is_lost(config, tmp_path, 
         "repo5/core.c",
     }
     assert manifest["documents"]["examples"]["failed"][0]["detail"] == "RecursionError: maximum depth"
-    names = {corpus: set(all_names(tmp_path / corpus)) for corpus in ("corpus", "whole")}
-    assert names["whole"] - names["corpus"] == {"repo3/src/module2.py", "repo5/core.c", "repo6/core.h"}
-    assert manifest["documents"]["in"] == whole["documents"]["in"]
+    assert set(all_names(built.folder)) - set(all_names(tmp_path / "corpus")) == {
+        "repo3/src/module2.py",
+        "repo5/core.c",
+        "repo6/core.h",
+    }
+    assert manifest["documents"]["in"] == built.manifest["documents"]["in"]
 
 
 def all_names(folder) -> Iterator[str]:
