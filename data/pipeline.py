@@ -313,8 +313,8 @@ class _Build:
                 tasks.append(ReadTask(out, source, part, self.config, self.languages, share_here, index, earlier, name))
                 sources.append(number)
         tally = Tally([task.out for task in tasks], sources, self.inputs.earlier)
-        sizes = [-(-task.part.num_bytes // 1000) for task in tasks]
-        title = "read and filter, kB"
+        sizes = [task.part.num_bytes / 1e6 for task in tasks]
+        title = "read and filter, MB"
         results = run_stage(engine, read_part, tasks, title, sum(sizes), sizes.__getitem__, tally.note)
         for number, about in enumerate(results):
             tally.add(sources[number], about)

@@ -35,8 +35,8 @@ def run_stage(
     function: Callable[[Any], Any],
     tasks: Iterable[Task],
     title: str,
-    total: int | None = None,
-    units: Callable[[int], int] = lambda number: 1,
+    total: float | None = None,
+    units: Callable[[int], float] = lambda number: 1,
     note: Callable[[Any], str] = lambda result: "",
 ) -> Iterator[Any]:
     """The results of a stage's tasks, in order, behind a progress bar.
