@@ -7,7 +7,9 @@ have another version of the project.
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -44,11 +46,14 @@ def ray_pool(workers: int, address: str | None) -> Iterator["RayPool"]:
     settings: dict[str, Any] = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
     if address:  # what is started here has this process's environment
         settings = {"runtime_env": {"env_vars": ENVIRONMENT}}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"--address {address}: no Ray cluster there ({reason}): start one with `ray start`") from None
+    if threading.current_thread() is threading.main_thread():  # Ray's own prints a stack and leaves no time to close
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         width = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         yield RayPool(ray, width)
