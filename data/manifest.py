@@ -92,14 +92,14 @@ def why_empty(tally: Tally, pool: Pool, config: BuildConfig) -> str:
         return f"no file in {', '.join(config.languages)} below {', '.join(config.sources)}"
     dropped = tally.dropped + collections.Counter(_fates(pool, tally.earlier))
     reason, count = dropped.most_common(1)[0]
+    such_as = ""
     if reason in tally.examples:
-        such_as = f", such as {tally.examples[reason][0]['repo']}: {tally.examples[reason][0]['path']}"
-    else:
-        such_as = ""
-    return (
-        f"nothing is left of {tally.num_in} files: {reason!r} dropped most, {count}{such_as}: loosen that rule or give "
-        "other sources"
-    )
+        example = tally.examples[reason][0]
+        such_as = f", such as {example['repo']}: {example['path']}" + (
+            f" ({example['detail']})" * bool(example["detail"])
+        )
+    remedy = "raise max_bytes" if reason == "not_sampled" else "loosen that rule or give other sources"
+    return f"nothing is left of {tally.num_in} files: {reason!r} dropped most, {count}{such_as}: {remedy}"
 
 
 def make_manifest(

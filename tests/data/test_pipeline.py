@@ -198,6 +198,8 @@ def test_an_empty_corpus_says_which_rule_dropped_most(tmp_path, config):
         UserError, match=r"nothing is left of 6 files: 'too_small' dropped most, 5, such as code: f0.py"
     ):
         build(dataclasses.replace(config, sources=(f"local:{folder}",)), tmp_path / "corpus")
+    with pytest.raises(UserError, match=r"'not_sampled' dropped most, 6, such as .*: raise max_bytes"):
+        build(dataclasses.replace(config, sources=(f"local:{folder}",), max_bytes=1), tmp_path / "corpus")
     with pytest.raises(UserError, match="no file in rust below"):
         build(dataclasses.replace(config, sources=(f"local:{folder}",), languages=("rust",)), tmp_path / "corpus")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["code"]
