@@ -12,6 +12,7 @@ Does not cover: sources that change while they are read.
 import contextlib
 import hashlib
 import json
+import logging
 import pickle
 import shutil
 import time
@@ -43,6 +44,8 @@ from mindgeex.data.stages.pool import load_pool
 from mindgeex.data.stages.read import ReadTask, read_part
 from mindgeex.data.stages.rows import make_tokenizer, write_all_tokens, write_rows
 from mindgeex.data.tokenizers import check_vocab_size, load_tokenizer
+
+logger = logging.getLogger(__name__)
 
 LAYOUT = 2
 """Of the files in `<out>.partial/work`; a build goes on only with files of its own layout."""
@@ -236,11 +239,15 @@ class _Build:
 
     def prepare(self) -> None:
         """Empties the folder, unless what is there is of a build from the same inputs."""
+        identity = _as_json(self.inputs.identity)
         try:
-            same = _as_json(self.inputs.identity) == read_json(self.work / "build.json")
+            before = read_json(self.work / "build.json")
         except UserError:
-            same = False
-        if not same:
+            before = None
+        if identity != before:
+            if before and (different := next(_differences(identity, before), None)):
+                key, new, old = different
+                logger.info("%s: begun with %s=%s, now %s: begins anew", self.folder, key, old, new)
             self._empty()
             self.work.mkdir()
             write_json(self.work / "build.json", self.inputs.identity)

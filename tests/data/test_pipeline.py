@@ -298,7 +298,7 @@ def test_a_build_that_is_killed_again_and_again_goes_on_and_gives_the_same_bytes
     assert not partial.exists()
 
 
-def test_a_build_whose_source_changed_while_it_was_dead_begins_anew(config, tree, tmp_path):
+def test_a_build_whose_source_changed_while_it_was_dead_begins_anew_and_says_so(config, tree, tmp_path):
     code = Path(shutil.copytree(tree, tmp_path / "code", symlinks=True))
     config = dataclasses.replace(config, sources=(f"local:{code}",))
     out, recipe = tmp_path / "corpus", write_recipe(config, tmp_path / "recipe.yaml")
@@ -307,7 +307,8 @@ def test_a_build_whose_source_changed_while_it_was_dead_begins_anew(config, tree
     (code / "repo1" / "more.py").write_text(
         (code / "repo1/src/module1.py").read_text() + "\n\nMORE = 'more words here'\n" * 9
     )
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    assert f"corpus.partial: begun with fingerprints.local:{code}=" in finished.stderr
     assert digests(out) == digests(build(config, tmp_path / "fresh").folder)
 
 
