@@ -11,6 +11,7 @@ functions, or a bound on every parse and query: see `BUDGET`; 50,000 brackets in
 import functools
 import importlib
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -379,7 +380,9 @@ def _language(module: str, function: str) -> "Language":
     except ImportError:
         package = module.replace("_", "-")
         raise UserError(f"the grammar {package} is not installed: run `pip install {package}`") from None
-    return tree_sitter.Language(getattr(grammar, function)())
+    with warnings.catch_warnings():  # some grammars still give a number where tree-sitter wants a capsule
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return tree_sitter.Language(getattr(grammar, function)())
 
 
 @functools.cache
