@@ -35,7 +35,7 @@ class Bar:
     def __init__(self, title: str, total: float | None, done: float, bar: Progress | None):
         self.title, self.total, self.done = title, total, done
         self._bar = bar
-        self._task = bar.add_task(title, total=total, completed=done, note="") if bar else None
+        self._task = bar.add_task(title, total=total, completed=int(done), note="") if bar else None
         self._start = self._last = time.monotonic()
         self._marks = collections.deque([(self._start, done)], SPEED_LINES)
 

@@ -162,7 +162,10 @@ def write_rows(
         times, summary = choose(groups, names[config.mixture.by], lengths + 1, hashes, config.mixture)
     order = np.concatenate([np.flatnonzero(times > epoch) for epoch in range(times.max(initial=1))])
     settings = config.rows
+    total = None
     if settings.packing == "packed":
+        rows = -(-int((lengths[order] + 1).sum()) // (config.seq_length + 1))
+        total = -(-rows // settings.rows_per_shard)
         plans = plan_packed(lengths[order], config.seq_length, settings.rows_per_shard)
     else:
         plans = plan_windows(lengths[order], config.seq_length, settings.rows_per_shard, settings.window_stride)
@@ -171,7 +174,7 @@ def write_rows(
         ShardTask(folder / "shards", split, number, plan.renumbered(order), tokens, eod_id, settings.pad_id)
         for number, plan in enumerate(plans)
     )
-    shards = list(run_stage(engine, write_one_shard, tasks, f"pack {split} rows, shards"))
+    shards = list(run_stage(engine, write_one_shard, tasks, f"pack {split} rows, shards", total))
     return SplitRows(shards, lengths + 1, times, summary)
 
 
