@@ -58,7 +58,8 @@ def test_a_signal_ends_a_build_in_one_line_and_the_same_command_goes_on(
         [*MINDGEEX, *command, "--engine", engine],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    while not list(tmp_path.glob("corpus.partial/work/read/*.at")) and process.poll() is None:
+    parts = tmp_path / "corpus.partial" / "work" / "read"
+    while not list(parts.glob("*.at")) and process.poll() is None:
         time.sleep(0.002)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
