@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
+from mindgeex.common.files import PARTIAL
 from mindgeex.data.document import Document, Drop
 from mindgeex.data.languages import detect_language, possible_languages
 from mindgeex.data.licences import LICENCE_BYTES, is_licence_file, repository_licence
@@ -28,6 +29,9 @@ SKIPPED_FOLDERS = frozenset(
      ".ruff_cache", ".eggs", "site-packages", "dist-packages")
 )  # fmt: skip
 """Not entered; the last two are somebody else's repositories: give them as a source of their own."""
+
+CORPUS = frozenset(("manifest.json", "documents", "shards", "tokenizer"))
+"""A folder with these is a corpus of ours, and not entered either: its report would be a source of the next build."""
 
 PART_BYTES = 1 << 20
 PART_FILES = 512
@@ -165,7 +169,10 @@ class LocalSource:
         except OSError:
             yield _Found(repo, below, None)
             return
-        is_checkout = any(entry.name == ".git" for entry in entries)
+        names = {entry.name for entry in entries}
+        if below and (below.endswith(PARTIAL) or names >= CORPUS):
+            return
+        is_checkout = ".git" in names
         if below and divided and is_checkout:
             repo = f"{self.name}/{printable(below)}"
             licences, top = (), True

@@ -97,6 +97,16 @@ def test_a_finished_corpus_is_recognised(built, config):
     assert digests(built.folder) == before
 
 
+def test_a_corpus_inside_its_source_is_no_part_of_it(config, tree, tmp_path):
+    code = Path(shutil.copytree(tree, tmp_path / "code", symlinks=True))
+    config = dataclasses.replace(config, sources=(f"local:{code}",))
+    first = build(config, code / "corpus").manifest
+    (code / "other.partial").mkdir()
+    (code / "other.partial" / "report.html").write_text("<p>several words of a report</p>\n" * 100)
+    assert build(config, code / "corpus").note == ""
+    assert build(config, code / "corpus", overwrite=True).manifest == first
+
+
 def test_overwrite_replaces(built, config, tmp_path):
     folder = Path(shutil.copytree(built.folder, tmp_path / "corpus"))
     replaced = build(dataclasses.replace(config, seq_length=64, rules=Rules(min_bytes=1)), folder, overwrite=True)
