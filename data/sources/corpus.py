@@ -35,16 +35,18 @@ class CorpusSource:
         repositories: RepositoryRules | None = None,
     ):
         self.folder, self.languages = Path(argument), languages
-        manifest = read_json(self.folder / "manifest.json")
-        try:
-            self.entries = [(str(e["file"]), int(e["bytes"]), str(e["sha256"])) for e in manifest["document_shards"]]
-        except (KeyError, TypeError, ValueError):
-            raise UserError(f"{self.folder}/manifest.json: lists no document shards: not a corpus") from None
+        next(self.parts(), None)  # the list is not kept: a source travels with every part
 
     def parts(self) -> Iterator[CorpusPart]:
         """The shards, in order."""
-        for file, num_bytes, sha256 in self.entries:
-            yield CorpusPart(file, num_bytes, sha256)
+        manifest = read_json(self.folder / "manifest.json")
+        try:
+            entries = [
+                CorpusPart(str(e["file"]), int(e["bytes"]), str(e["sha256"])) for e in manifest["document_shards"]
+            ]
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.folder}/manifest.json: lists no document shards: not a corpus") from None
+        yield from entries
 
     def read(self, part: CorpusPart, wanted: Callable[[str, str], bool]) -> Iterator[Document | Drop]:
         """Its documents; with `languages`, those in other languages are dropped as other_language.
