@@ -101,5 +101,5 @@ def test_prose_has_no_tag_and_is_read_back(built):
     )
     whole = "".join(CHINESE.format(n) for n in range(20))
     assert [d.text for d in corpus.documents("train") if d.language == "chinese"] == [whole]
-    assert tokenizer.decode(tokenizer.encode(whole)[:64]) in told and "language: chinese" not in told.lower()
+    assert whole[:12] in told and "language: chinese" not in told.lower()
     assert built.manifest["splits"]["train"]["languages"]["chinese"]["documents"] == 1
