@@ -45,12 +45,6 @@ class FimRules:
             raise UserError(f"fim.tokens={list(self.tokens)}: name three different tokens: prefix, middle, suffix")
 
 
-def apply(text: str, tag: str, tokenizer: Tokenizer, rules: FimRules, key: tuple[str, ...]) -> list[int]:
-    """`encode_document` as a list."""
-    ids: list[int] = encode_document(text, tag, tokenizer, rules, key).tolist()
-    return ids
-
-
 def encode_document(text: str, tag: str, tokenizer: Tokenizer, rules: FimRules, key: tuple[str, ...]) -> np.ndarray:
     """The ids of a document, int32, without EOD: as it is, or with its middle last.
 

@@ -7,6 +7,7 @@ Covers: The Pile's set Github; CodeParrot and github-code; prose with `text` and
 Does not cover: fetching them.
 """
 
+import abc
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Fields:
     stars: int | None = None
 
 
-class RowSource:
+class RowSource(abc.ABC):
     """Files of rows; a kind says which columns it reads and what they mean."""
 
     kind: ClassVar[str]
@@ -85,13 +86,13 @@ class RowSource:
             return Drop("other_language", fields.repo, fields.path, language)
         return Document(fields.text, language, fields.repo, fields.path, fields.licence, fields.stars)
 
+    @abc.abstractmethod
     def fields(self, row: dict[str, Any]) -> Fields | Drop:
         """What a row says, or the reason why it is not read further.
 
         Raises:
             BadRow: it misses what it needs.
         """
-        raise NotImplementedError
 
     def language(self, fields: Fields) -> str | None:
         """By the path, else as the data set names it, else by the text; None if nothing tells."""

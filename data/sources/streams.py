@@ -24,13 +24,9 @@ ZSTD_WINDOW_BYTES = 1 << 31
 class Corrupt(Exception):
     """The bytes are not what their format promises; the message says how."""
 
-    reason = "corrupt"
-
 
 class Bomb(Corrupt):
     """The bytes become far more than any source code does."""
-
-    reason = "bomb"
 
 
 def open_stream(file: io.BufferedReader, limit_bytes: int | None = None) -> io.BufferedReader:

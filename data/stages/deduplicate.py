@@ -1,8 +1,9 @@
 """Second stage: which documents of the pool are copies of others, exactly or nearly, within and across sources.
 
 Copies of an earlier corpus's documents always go, the others if the configuration says so. Of equal and similar
-documents the one of an earlier corpus stays, else the one from the repository with most stars,
-else the first. Exact copies go first; the others are compared where their MinHash bands meet (dedup.py).
+documents the one of an earlier corpus stays, else the one from the repository with most stars (a repository whose
+stars nobody knows has least), else the first. Exact copies go first; the others are compared where their MinHash bands
+meet (dedup.py).
 
 Covers: any number of documents whose columns fit in memory (about 100 bytes each, and 16 for the band at hand).
 Does not cover: a pool that is larger than one driver's memory.

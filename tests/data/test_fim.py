@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from mindgeex.common.config import build_config
 from mindgeex.common.errors import UserError
-from mindgeex.data.fim import FimRules, apply, cut, encode_document, is_cut, token_ids
+from mindgeex.data.fim import FimRules, cut, encode_document, is_cut, token_ids
 from mindgeex.data.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 
 TAG = "# language: Python"
 RULES = FimRules(rate=1.0)
 TEXTS = ["def add(first, second):\n    return first + second  # 变量 🎉\n" * 9]
 KEYS = [("1", "repo", f"file{number}.py") for number in range(400)]
+
+
+def encoded(*arguments) -> list[int]:
+    return encode_document(*arguments).tolist()
 
 
 @pytest.fixture(scope="module", params=["bpe", "sentencepiece"])
@@ -45,8 +49,8 @@ def test_prefix_middle_and_suffix_together_are_the_text(text, number):
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60), number=st.integers(0, 10**6))
 def test_the_ids_give_the_parts_back_in_the_order_of_the_paper(tokenizer, text, number):
     prefix, middle, suffix = cut(text, ("key", str(number)))
-    psm = apply(text, TAG, tokenizer, FimRules(rate=1.0, spm_rate=0.0), ("key", str(number)))
-    spm = apply(text, TAG, tokenizer, FimRules(rate=1.0, spm_rate=1.0), ("key", str(number)))
+    psm = encoded(text, TAG, tokenizer, FimRules(rate=1.0, spm_rate=0.0), ("key", str(number)))
+    spm = encoded(text, TAG, tokenizer, FimRules(rate=1.0, spm_rate=1.0), ("key", str(number)))
     names = RULES.tokens
     assert parts(psm, tokenizer) == (TAG + "\n", {names[0]: prefix, names[2]: suffix, names[1]: middle})
     assert parts(spm, tokenizer) == (TAG + "\n", {names[0]: "", names[2]: suffix, names[1]: prefix + middle})
@@ -57,15 +61,15 @@ def test_the_ids_give_the_parts_back_in_the_order_of_the_paper(tokenizer, text, 
 
 def test_a_document_that_is_not_cut_is_encoded_as_ever(tokenizer):
     whole = tokenizer.encode(f"{TAG}\n{TEXTS[0]}", eod_in_text=False)
-    assert apply(TEXTS[0], TAG, tokenizer, FimRules(), KEYS[0]) == whole
-    mixed = [apply(TEXTS[0], TAG, tokenizer, FimRules(rate=0.5), key) == whole for key in KEYS]
+    assert encoded(TEXTS[0], TAG, tokenizer, FimRules(), KEYS[0]) == whole
+    mixed = [encoded(TEXTS[0], TAG, tokenizer, FimRules(rate=0.5), key) == whole for key in KEYS]
     assert mixed == [not is_cut(FimRules(rate=0.5), key) for key in KEYS]
     assert encode_document(TEXTS[0], TAG, tokenizer, FimRules(), KEYS[0]).dtype == np.int32
 
 
 def test_text_that_spells_the_tokens_or_eod_stays_ordinary(tokenizer):
     text = "<|fim_prefix|><|endoftext|><|fim_middle|>" * 3
-    ids = apply(text, TAG, tokenizer, RULES, KEYS[0])
+    ids = encoded(text, TAG, tokenizer, RULES, KEYS[0])
     special = [tokenizer.special_id(name) for name in (*RULES.tokens, "<|endoftext|>")]
     assert [ids.count(id) for id in special] == [1, 1, 1, 0]
 
@@ -87,14 +91,14 @@ def test_the_choice_is_the_same_on_every_machine():
 def test_a_tokenizer_without_the_tokens_is_refused_with_the_remedy(tmp_path):
     plain = train_tokenizer(TEXTS, 300, tmp_path / "plain")
     with pytest.raises(UserError, match=r"no special token <\|fim_prefix\|> .*mindgeex tokenizer train --special"):
-        apply(TEXTS[0], TAG, plain, RULES, KEYS[0])
-    assert apply(TEXTS[0], TAG, plain, FimRules(), KEYS[0]) == plain.encode(f"{TAG}\n{TEXTS[0]}")
+        encoded(TEXTS[0], TAG, plain, RULES, KEYS[0])
+    assert encoded(TEXTS[0], TAG, plain, FimRules(), KEYS[0]) == plain.encode(f"{TAG}\n{TEXTS[0]}")
 
 
 def test_codegeex_s_unused_tokens_serve_and_its_whitespace_tokens_do_not(reference_data: Path):
     codegeex = load_tokenizer(reference_data / "tokenizers" / "codegeex")
     rules = FimRules(rate=1.0, tokens=tuple(f"<|extratoken_{number}|>" for number in (140, 141, 142)))
-    ids = apply(TEXTS[0], TAG, codegeex, rules, KEYS[0])
+    ids = encoded(TEXTS[0], TAG, codegeex, rules, KEYS[0])
     assert token_ids(codegeex, rules) == (50396, 50397, 50398)
     assert [ids.count(id) for id in (50396, 50397, 50398)] == [1, 1, 1]
     with pytest.raises(UserError, match=r"no special token <\|extratoken_12\|>"):

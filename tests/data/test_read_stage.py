@@ -71,7 +71,7 @@ class DeadlySource:
     num_documents: int = 6
 
     def parts(self) -> Iterator[Any]:
-        raise NotImplementedError
+        return iter(())
 
     def read(self, part: Any, wanted: Callable[[str, str], bool]) -> Iterator[Document | Drop]:
         for number in range(self.num_documents):

@@ -16,25 +16,10 @@ from mindgeex.data.languages import DEFAULT_LANGUAGES, PROSE, PUBLISHED_MIX, TAG
 from mindgeex.data.licences import canonical_licence
 from mindgeex.data.mindrecord import Corpus, verify
 from mindgeex.data.pipeline import build
+from tests.data.licence_texts import MIT
 
 PACKAGES = ("json", "email", "logging", "html", "urllib")
 """Of this Python's standard library; each becomes a repository."""
-
-LICENCE = """MIT License
-
-Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
-documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
-rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
-persons to whom the Software is furnished to do so, subject to the following conditions:
-
-The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
-Software.
-
-THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
-WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
-COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
-OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
-"""
 
 SMALLER = ("seq_length=64", "tokenizer.vocab_size=400", "tokenizer.sample_bytes=200000", "heldout_share=0.2")
 """What every recipe is built with here; all else is the recipe's own."""
@@ -48,7 +33,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
         package = Path(sysconfig.get_path("stdlib")) / name
         shutil.copytree(package, folder / name, ignore=shutil.ignore_patterns("__pycache__", "test*"))
     for name in ("json", "email"):
-        (folder / name / "LICENSE").write_text(LICENCE)
+        (folder / name / "LICENSE").write_text(MIT)
     shutil.copyfile(folder / "json" / "decoder.py", folder / "email" / "copied.py")
     (folder / "html" / "notes.txt").write_text(
         "The parser of this package reads what people write, and people do not close every tag that they open. " * 20
