@@ -210,7 +210,10 @@ def _best_fit(items: np.ndarray, lengths: np.ndarray, width: int) -> tuple[np.nd
     fillers, left = _pour(items[~placed][stream], open_)
     pieces = np.concatenate([np.column_stack([items, row_of])[placed], fillers])
     is_filler = np.arange(len(pieces)) >= placed.sum()
-    return pieces[np.lexsort((pieces[:, 0], is_filler, pieces[:, 3]))], left
+    # In a row: what is placed by document, then fillers as they were poured, so that a piece that is cut stands last
+    # and no other document's EOD behind it.
+    within = np.where(is_filler, np.arange(len(pieces)), pieces[:, 0])
+    return pieces[np.lexsort((within, is_filler, pieces[:, 3]))], left
 
 
 def _least(values: np.ndarray, group: np.ndarray) -> np.ndarray:

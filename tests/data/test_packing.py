@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mindgeex.common.errors import UserError
@@ -69,6 +69,7 @@ def test_every_token_stands_once_and_a_documents_pieces_in_order(lengths, seq_le
 
 @few
 @given(some_lengths, st.integers(1, 12), st.integers(1, 7))
+@example(np.array([0, 4, 6, 17, 30, 40]), 10, 1)  # a lone EOD beside a piece that is cut
 def test_no_row_but_the_last_is_padded_and_eod_stands_behind_each_last_token(lengths, seq_length, rows_per_shard):
     plans = list(plan_packed(lengths, seq_length, rows_per_shard))
     rows = rows_of(plans, lengths, PAD)
