@@ -37,13 +37,13 @@ class DotProductAttention(nn.Cell):
         self.dropout = Dropout(config.dropout_rate, salt)
         self.mix = ops.BatchMatMul()
 
-    def construct(self, q_BATD: Tensor, k_BAKD: Tensor, v_BAKD: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+    def construct(self, q_BATD: Tensor, k_BAKD: Tensor, v_BAKD: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Queries, keys, values and the additive mask -> [B, A, T, D]."""
         if self.key_scale is not None:
             k_BAKD = k_BAKD * self.key_scale
         scores_BATK = self.scores(q_BATD * self.query_scale, k_BAKD).astype(self.softmax_dtype)
         shares_BATK = self.softmax(scores_BATK + mask_B1TK.astype(self.softmax_dtype))
-        return self.mix(self.dropout(shares_BATK, seed).astype(self.dtype), v_BAKD)
+        return self.mix(self.dropout(shares_BATK, seeds_B).astype(self.dtype), v_BAKD)
 
 
 class FlashAttention(nn.Cell):
@@ -64,19 +64,20 @@ class FlashAttention(nn.Cell):
 
         return FlashAttentionScore(num_heads, keep_prob, scale, next_tokens=0, input_layout="BNSD")
 
-    def construct(self, q_BATD: Tensor, k_BAKD: Tensor, v_BAKD: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+    def construct(self, q_BATD: Tensor, k_BAKD: Tensor, v_BAKD: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Queries, keys, values and the mask (uint8, 1 hides) -> [B, A, T, D]."""
         if self.training and self.rate > 0.0:
-            keep = self.packed_keeps(q_BATD, k_BAKD, seed)
+            keep = self.packed_keeps(q_BATD, k_BAKD, seeds_B)
             return self.dropping(q_BATD, k_BAKD, v_BAKD, None, keep, None, mask_B1TK)[3]
         return self.plain(q_BATD, k_BAKD, v_BAKD, None, None, None, mask_B1TK)[3]
 
-    def packed_keeps(self, q_BATD: Tensor, k_BAKD: Tensor, seed: Tensor) -> Tensor:
+    def packed_keeps(self, q_BATD: Tensor, k_BAKD: Tensor, seeds_B: Tensor) -> Tensor:
         """Which scores stay, a bit each: uint8 [B, A, T, K / 8]."""
         shape = q_BATD.shape[:3] + (k_BAKD.shape[2] // 8,)
-        packed = ops.zeros((math.prod(shape),), ms.int32)
+        count = math.prod(shape) // seeds_B.size
+        packed = ops.zeros((seeds_B.size, count), ms.int32)
         for bit, keeps in enumerate(self.keeps):
-            packed = packed + keeps(math.prod(shape), seed).astype(ms.int32) * 2**bit
+            packed = packed + keeps(count, seeds_B).astype(ms.int32) * 2**bit
         return packed.astype(ms.uint8).reshape(shape)
 
 
@@ -110,14 +111,14 @@ class Attention(nn.Cell):
         self.transpose = ops.Transpose()
 
     def construct(
-        self, query_BTH: Tensor, source_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor
+        self, query_BTH: Tensor, source_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
     ) -> Tensor:
         """What asks, what is asked, where it stands, and who may see whom -> [B, T, H]."""
         q_BATD = self.place(self.split_heads(self.query(query_BTH)), positions_BT)
         k_BATD = self.place(self.split_heads(self.key(source_BTH)), positions_BT)
         v_BATD = self.split_heads(self.value(source_BTH))
         k_BAKD, v_BAKD = self.memory(k_BATD, v_BATD, positions_BT)
-        mixed_BATD = self.core(q_BATD, k_BAKD, v_BAKD, mask_B1TK, seed)
+        mixed_BATD = self.core(q_BATD, k_BAKD, v_BAKD, mask_B1TK, seeds_B)
         return self.output(self.transpose(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape))
 
     def split_heads(self, x_BTH: Tensor) -> Tensor:

@@ -26,14 +26,14 @@ class Block(nn.Cell):
         self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
 
-    def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+    def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Self-attention: the queries come from the block's own input."""
         source_BTH = self.attention_norm(x_BTH)
-        return self.answer(x_BTH, source_BTH, source_BTH, positions_BT, mask_B1TK, seed)
+        return self.answer(x_BTH, source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
 
-    def ask(self, query_BTH: Tensor, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+    def ask(self, query_BTH: Tensor, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """The top query layer: the queries come from outside and are not normalised."""
-        return self.answer(x_BTH, query_BTH, self.attention_norm(x_BTH), positions_BT, mask_B1TK, seed)
+        return self.answer(x_BTH, query_BTH, self.attention_norm(x_BTH), positions_BT, mask_B1TK, seeds_B)
 
     def answer(
         self,
@@ -42,13 +42,13 @@ class Block(nn.Cell):
         source_BTH: Tensor,
         positions_BT: Tensor,
         mask_B1TK: Tensor,
-        seed: Tensor,
+        seeds_B: Tensor,
     ) -> Tensor:
         """Both residual branches."""
-        attended_BTH = self.attention(query_BTH, source_BTH, positions_BT, mask_B1TK, seed)
-        x_BTH = x_BTH + self.attention_dropout(attended_BTH, seed)
+        attended_BTH = self.attention(query_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
+        x_BTH = x_BTH + self.attention_dropout(attended_BTH, seeds_B)
         fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH))
-        return x_BTH + self.feed_forward_dropout(fed_BTH, seed)
+        return x_BTH + self.feed_forward_dropout(fed_BTH, seeds_B)
 
 
 class CodeGeeX(nn.Cell):
@@ -70,22 +70,22 @@ class CodeGeeX(nn.Cell):
         self.top_query = Block(config, config.num_layers - 1, exact)
         self.head = ops.MatMul(transpose_b=True)
 
-    def construct(self, ids_BS: Tensor, seed: Tensor) -> Tensor:
-        """Ids [B, S] int32, and the seed of this step's dropout (int32 scalar) -> logits [B, S, V].
+    def construct(self, ids_BS: Tensor, seeds_B: Tensor) -> Tensor:
+        """Ids [B, S] int32, and the seeds of the rows' dropout (int32 [B]) -> logits [B, S, V].
 
         Positions restart, and attention is cut, after every end of document.
         """
         positions_BS, mask_B1SS = self.document_mask(ids_BS)
-        return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seed))
+        return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seeds_B))
 
-    def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+    def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Ids, their positions and who may see whom -> what the head reads, [B, T, H]."""
         x_BTH = self.word_embedding(ids_BT) + self.position_embedding(positions_BT)
-        x_BTH = self.embedding_dropout(x_BTH, seed)
+        x_BTH = self.embedding_dropout(x_BTH, seeds_B)
         for block in self.blocks:
-            x_BTH = block(x_BTH, positions_BT, mask_B1TK, seed)
+            x_BTH = block(x_BTH, positions_BT, mask_B1TK, seeds_B)
         x_BTH = self.final_norm(x_BTH)
-        return self.top_query.ask(self.query_embedding(positions_BT), x_BTH, positions_BT, mask_B1TK, seed)
+        return self.top_query.ask(self.query_embedding(positions_BT), x_BTH, positions_BT, mask_B1TK, seeds_B)
 
     def logits(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, V], through the word embedding's own table."""

@@ -24,13 +24,13 @@ class Block(nn.Cell):
         self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
 
-    def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+    def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, H]."""
         source_BTH = self.attention_norm(x_BTH)
-        attended_BTH = self.attention(source_BTH, source_BTH, positions_BT, mask_B1TK, seed)
-        attended_BTH = x_BTH + self.attention_dropout(attended_BTH, seed)
+        attended_BTH = self.attention(source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
+        attended_BTH = x_BTH + self.attention_dropout(attended_BTH, seeds_B)
         fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH if self.parallel else attended_BTH))
-        return attended_BTH + self.feed_forward_dropout(fed_BTH, seed)
+        return attended_BTH + self.feed_forward_dropout(fed_BTH, seeds_B)
 
 
 class GPTNeoX(nn.Cell):
@@ -47,16 +47,16 @@ class GPTNeoX(nn.Cell):
         self.final_norm = LayerNorm(hidden, config.layer_norm_epsilon)
         self.head = Linear(hidden, config.vocab_size, std, compute, bias=False)
 
-    def construct(self, ids_BS: Tensor, seed: Tensor) -> Tensor:
-        """Ids [B, S] int32, and the seed of this step's dropout (int32 scalar) -> logits [B, S, V]."""
+    def construct(self, ids_BS: Tensor, seeds_B: Tensor) -> Tensor:
+        """Ids [B, S] int32, and the seeds of the rows' dropout (int32 [B]) -> logits [B, S, V]."""
         positions_BS, mask_B1SS = self.document_mask(ids_BS)
-        return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seed))
+        return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seeds_B))
 
-    def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seed: Tensor) -> Tensor:
+    def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Ids, their positions and who may see whom -> what the head reads, [B, T, H]."""
-        x_BTH = self.embedding_dropout(self.word_embedding(ids_BT), seed)
+        x_BTH = self.embedding_dropout(self.word_embedding(ids_BT), seeds_B)
         for block in self.blocks:
-            x_BTH = block(x_BTH, positions_BT, mask_B1TK, seed)
+            x_BTH = block(x_BTH, positions_BT, mask_B1TK, seeds_B)
         return self.final_norm(x_BTH)
 
     def logits(self, x_BTH: Tensor) -> Tensor:

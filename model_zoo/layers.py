@@ -65,8 +65,9 @@ class Embedding(nn.Cell):
 class Dropout(nn.Cell):
     """Drops values with probability `rate` while training and scales the rest by 1 / (1 - rate).
 
-    The mask is a hash of the value's index, the cell's salt and the step's seed. There is no hidden state, so a
-    resumed run and a recomputed block draw the same mask as the first time.
+    The mask is a hash of the value's index in its row, the cell's salt and the row's seed. There is no hidden state, so
+    a resumed run and a recomputed block draw the same mask as the first time, and a row is dropped the same whatever
+    rows are computed beside it.
     """
 
     def __init__(self, rate: float, salt: int):
@@ -74,16 +75,16 @@ class Dropout(nn.Cell):
         self.rate = rate
         self.keeps = HashedBits(rate, salt)
 
-    def construct(self, x: Tensor, seed: Tensor) -> Tensor:
-        """Any shape, and the step's seed as an int32 scalar -> the same shape."""
+    def construct(self, x: Tensor, seeds_B: Tensor) -> Tensor:
+        """[B, ...], and the rows' seeds, int32 -> the same shape."""
         if self.rate == 0.0 or not self.training:
             return x
-        keep = self.keeps(x.size, seed).astype(x.dtype).reshape(x.shape)
+        keep = self.keeps(x.size // seeds_B.size, seeds_B).astype(x.dtype).reshape(x.shape)
         return x * keep * (1.0 / (1.0 - self.rate))
 
 
 class HashedBits(nn.Cell):
-    """True with probability 1 - rate, as a function of index, salt and seed alone.
+    """True with probability 1 - rate, as a function of index in the row, salt and seed alone.
 
     The hash is a 32-bit multiply-and-shift mixer of two rounds in wrapping int32 arithmetic; it ends on a
     multiplication, whose high bits are the well-mixed ones that the comparison reads.
@@ -95,9 +96,9 @@ class HashedBits(nn.Cell):
         self.threshold = round(rate * 2**32) - 2**31
         self.xor, self.shift = ops.BitwiseXor(), ops.bitwise_right_shift
 
-    def construct(self, count: int, seed: Tensor) -> Tensor:
-        """The number of values and the step's seed -> bool [count]."""
-        h = ops.arange(count).astype(ms.int32) * 747796405 + (seed * 277803737 + self.salt)
+    def construct(self, count: int, seeds_B: Tensor) -> Tensor:
+        """The number of values in a row and the rows' seeds -> bool [B, count]."""
+        h = ops.arange(count).astype(ms.int32) * 747796405 + (seeds_B.reshape(-1, 1) * 277803737 + self.salt)
         h = self.xor(h, self.shift(h, 16)) * 569420461
         h = self.xor(h, self.shift(h, 15)) * 1935289751
         return h >= self.threshold
