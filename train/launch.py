@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,9 +75,8 @@ def start(
     schedulers = [pid for pid, e in found.items() if e.get("MS_ROLE") == "MS_SCHED"]
     if status != 0 or len(ranks) != workers:
         kill_all(before)
-        raise LaunchError(
-            f"msrun started {len(ranks)} of {workers} workers:\n{output.read_text(errors='replace')[-2000:]}"
-        )
+        said = output.read_text(errors="replace")[-2000:]
+        raise LaunchError(f"msrun started {len(ranks)} of {workers} workers:\n{said}")
     return Processes(dict(sorted(ranks.items())), schedulers[0] if schedulers else None)
 
 
@@ -87,7 +86,7 @@ def log_path(logs: Path, rank: int) -> Path:
 
 
 @contextlib.contextmanager
-def adopting_orphans():
+def adopting_orphans() -> Iterator[None]:
     """Descendants whose parent dies come to this process, not to init."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
