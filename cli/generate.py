@@ -14,9 +14,12 @@ from mindgeex.model_zoo.decoding.settings import Beams, Sampling
 from mindgeex.model_zoo.decoding.stops import Stop, stop_at
 
 if TYPE_CHECKING:
+    from mindgeex.data.tokenizers import Tokenizer
     from mindgeex.model_zoo.decoding.continuation import Continuation
 
 Language = Literal["python", "cpp", "java", "javascript", "go", "rust"]
+FIM_TOKENS = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
+"""As `mindgeex data build` names them unless its recipe says otherwise."""
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
@@ -25,12 +28,13 @@ class CheckpointCompleter:
 
     def __init__(self, checkpoint: Path, sampling: Sampling, max_rows: int, int8: bool = False):
         from mindgeex.data.tokenizers import load_tokenizer
+        from mindgeex.model_zoo.checkpoints.adapter import is_adapter
         from mindgeex.model_zoo.checkpoints.native import load_model, weights_sha256
         from mindgeex.model_zoo.decoding.generator import TextGenerator
         from mindgeex.model_zoo.int8 import is_int8, load_int8_model
 
         self.sampling = sampling
-        int8 = int8 or is_int8(checkpoint)
+        int8 = int8 or (not is_adapter(checkpoint) and is_int8(checkpoint))
         model = load_int8_model(checkpoint) if int8 else load_model(checkpoint)
         self.generator = TextGenerator(model, load_tokenizer(checkpoint / "tokenizer"), max_rows)
         self.description: dict[str, object] = {
@@ -46,6 +50,34 @@ class CheckpointCompleter:
         prompts = [prompt] * num_samples
         done = self.generator.generate(prompts, self.sampling, seed, stop, long_prompts="truncate")
         return [continuation.text for continuation in done]
+
+
+class FillingTokenizer:
+    """A tokenizer whose `encode` puts a prefix and the suffix into the order of fill-in-the-middle (data/fim.py, PSM).
+
+    A first line that is a language's tag stands in front of it all, as in training.
+    """
+
+    def __init__(self, tokenizer: "Tokenizer", suffix: str, names: tuple[str, str, str]):
+        """Raises UserError if the tokenizer lacks one of the three special tokens."""
+        from mindgeex.data.fim import FimRules, token_ids
+
+        self.vocab_size, self.eod_id = tokenizer.vocab_size, tokenizer.eod_id
+        self.decode_bytes = tokenizer.decode_bytes
+        self._encode, self._suffix = tokenizer.encode, suffix
+        self._ids = token_ids(tokenizer, FimRules(tokens=names))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of tag, prefix and suffix, up to where the middle begins."""
+        from mindgeex.data.languages import TAGS
+
+        first, line_end, rest = text.partition("\n")
+        head, prefix = (first + line_end, rest) if line_end and first in TAGS.values() else ("", text)
+        prefix_id, middle_id, suffix_id = self._ids
+        head_ids, prefix_ids, suffix_ids = (
+            self._encode(part, eod_in_text=False) for part in (head, prefix, self._suffix)
+        )
+        return [*head_ids, prefix_id, *prefix_ids, suffix_id, *suffix_ids, middle_id]
 
 
 def load_completer(
@@ -80,6 +112,8 @@ def generate(
     checkpoint: Path,
     prompt: str | None = None,
     prompt_file: Path | None = None,
+    suffix: str | None = None,
+    fim_tokens: tuple[str, str, str] = FIM_TOKENS,
     num_samples: int = 1,
     sampling: Annotated[Sampling, tyro.conf.OmitArgPrefixes] = Sampling(),  # noqa: B008
     seed: int = 0,
@@ -100,6 +134,8 @@ def generate(
         checkpoint: folder of a checkpoint, or of a run (its newest checkpoint is taken).
         prompt: the text to continue; begin it with a language tag such as "# language: Python".
         prompt_file: file with the text to continue; - for standard input.
+        suffix: text that stands behind what is to be written: fills in the middle between prompt and suffix.
+        fim_tokens: names of the special tokens for prefix, middle and suffix that the model was trained with.
         num_samples: continuations to draw; with beams, how many of the best.
         sampling: how tokens are chosen.
         seed: the same seed gives the same text.
@@ -129,7 +165,11 @@ def generate(
         beams = Beams(num_beams, num_samples, length_penalty, early_stopping, penalty, most)
     if stream and (num_samples > 1 or beams or json):
         raise UserError("--stream prints one text as it grows: leave out --num-samples, --num-beams and --json")
+    if suffix is not None and long_prompts == "truncate":
+        raise UserError("--suffix: cutting from the left would take the mark of the prefix: leave out --long-prompts")
     generator = load_completer(checkpoint, sampling, max_rows=max_rows, int8=int8).generator
+    if suffix is not None:
+        generator.tokenizer = FillingTokenizer(generator.tokenizer, suffix, fim_tokens)
     if stream:
         pieces = generator.stream(text, sampling, seed, ends, long_prompts)
         print(text, end="", flush=True)

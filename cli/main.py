@@ -27,6 +27,8 @@ COMMANDS = {
     "model show": ("model", "show", "sizes, parameters, bytes and FLOPs of a model"),
     "convert": ("convert", "convert", "a checkpoint from one format, type and layout to another"),
     "quantize": ("quantize", "quantize", "round a checkpoint's weights to one byte, and what that changes"),
+    "lora merge": ("lora", "merge", "a LoRA adapter into the weights of its base"),
+    "lora unmerge": ("lora", "unmerge", "a LoRA adapter out of the weights it was merged into"),
     "train": ("train", "train", "train a model from a recipe; --resume continues"),
     "generate": ("generate", "generate", "continue a prompt with a checkpoint"),
     "eval run": ("eval", "run", "score a checkpoint, or check canonical solutions, in a sandbox"),

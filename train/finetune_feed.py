@@ -198,7 +198,7 @@ class FinetuneFeed:
         return lines
 
     def _read(self, numbers_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of training by their numbers through all tasks, int32 [B, S + 1], and which labels count, bool [B, S]."""
+        """Rows of training by their numbers through all tasks, int32 [B, S + 1], and which labels count."""
         rows_BS1 = np.empty((len(numbers_B), self.seq_length + 1), np.int32)
         learnt_BS = np.empty((len(numbers_B), self.seq_length), bool)
         first = 0

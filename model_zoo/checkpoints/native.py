@@ -44,8 +44,21 @@ def save_model(folder: Path, config: ModelConfig, parameters: Mapping[str, "Para
 def load_model(folder: Path) -> "Model":
     """Builds the model that a folder describes and fills in its weights, in inference mode.
 
+    A folder with a LoRA adapter in place of weights gives its base with the adapter merged.
+
     Raises:
         UserError: a file is missing or damaged, or the weights are not those of the described model.
+    """
+    from mindgeex.model_zoo.checkpoints.adapter import is_adapter, load_adapted
+
+    return load_adapted(folder) if is_adapter(folder) else load_plain_model(folder)
+
+
+def load_plain_model(folder: Path) -> "Model":
+    """`load_model` of a folder with weights of its own.
+
+    Raises:
+        UserError: as `load_model`.
     """
     from mindspore.nn.utils import no_init_parameters
 
@@ -63,10 +76,13 @@ def load_model(folder: Path) -> "Model":
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 of the file with the weights; of shards, that of their names and their SHA-256s, a line each."""
+    """SHA-256 of the file with the weights; of shards, that of their names and their SHA-256s, a line each.
+
+    Of a folder with an adapter: that of the adapter's two files, which name the base's by its SHA-256.
+    """
     if (folder / WEIGHTS_FILE).is_file():
         return sha256_file(folder / WEIGHTS_FILE)
-    shards = sorted(folder.glob("model-*.safetensors"))
+    shards = sorted([*folder.glob("model-*.safetensors"), *folder.glob("adapter.*")])
     return hashlib.sha256("".join(f"{path.name} {sha256_file(path)}\n" for path in shards).encode()).hexdigest()
 
 
