@@ -30,6 +30,8 @@ COMMANDS = {
     "lora merge": ("lora", "merge", "a LoRA adapter into the weights of its base"),
     "lora unmerge": ("lora", "unmerge", "a LoRA adapter out of the weights it was merged into"),
     "train": ("train", "train", "train a model from a recipe; --resume continues"),
+    "runs": ("runs", "runs", "training runs: how far, their last figures, whether they live"),
+    "report": ("runs", "report", "a page about a training run, or one that compares several"),
     "generate": ("generate", "generate", "continue a prompt with a checkpoint"),
     "eval run": ("eval", "run", "score a checkpoint, or check canonical solutions, in a sandbox"),
     "hccl make": ("hccl", "make", "a rank table from a list of servers"),

@@ -70,7 +70,7 @@ class NGram:
         keys: list[np.ndarray] = []
         counts: list[np.ndarray] = []
         context_RS1 = nodes_RS1 = np.zeros(rows_RS1.shape, np.int64)
-        for length in range(1, order + 1):
+        for length in range(1, min(order, rows_RS1.shape[1]) + 1):
             keys_RS1 = np.where(context_RS1 >= 0, context_RS1 * vocab_size + rows_RS1, -1)
             inside = keys_RS1 >= 0
             found, first, inverse, times = np.unique(
