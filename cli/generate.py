@@ -175,11 +175,11 @@ def generate(
         print(text, end="", flush=True)
         for piece in pieces:
             print(piece, end="", flush=True)
-        print()
+        print(suffix or "")
     elif beams is not None:
-        _print(text, generator.search(text, beams, ends, long_prompts), json)
+        _print(text, suffix, generator.search(text, beams, ends, long_prompts), json)
     else:
-        _print(text, generator.generate([text] * num_samples, sampling, seed, ends, long_prompts), json)
+        _print(text, suffix, generator.generate([text] * num_samples, sampling, seed, ends, long_prompts), json)
 
 
 def _prompt(prompt: str | None, file: Path | None) -> str:
@@ -214,12 +214,13 @@ def _unescaped(typed: str) -> str:
     return re.sub(r"\\(.|$)", letter, typed, flags=re.DOTALL)
 
 
-def _print(prompt: str, continuations: Sequence["Continuation"], as_json: bool) -> None:
+def _print(prompt: str, suffix: str | None, continuations: Sequence["Continuation"], as_json: bool) -> None:
     from json import dumps
 
     for index, continuation in enumerate(continuations):
         if as_json:
-            row = {"sample": index, "prompt": prompt, **asdict(continuation), "tokens": len(continuation.ids)}
+            asked = {"prompt": prompt} if suffix is None else {"prompt": prompt, "suffix": suffix}
+            row = {"sample": index, **asked, **asdict(continuation), "tokens": len(continuation.ids)}
             print(dumps({key: value for key, value in row.items() if key != "ids"}, ensure_ascii=False))
         else:
-            print(f"{prompt}{continuation.text}")
+            print(f"{prompt}{continuation.text}{suffix or ''}")

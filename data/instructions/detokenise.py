@@ -14,6 +14,7 @@ Covers: every token of the input is in the output, in order. Does not cover: com
 original broke its lines.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -87,7 +88,7 @@ def _python_lines(tokens: list[str]) -> Iterator[tuple[int, list[str]]]:
 def _brace_lines(tokens: list[str]) -> Iterator[tuple[int, list[str]]]:
     words: list[str] = []
     brackets: list[str] = []  # what is open: ( [ of expressions, { of blocks, = of initialisers
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, following in itertools.zip_longest(tokens, tokens[1:], fillvalue=""):
         depth = brackets.count("{")
         if token == "NEW_LINE":
             if words:
