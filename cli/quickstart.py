@@ -49,7 +49,7 @@ def quickstart(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_recipe(recipe, set)
-    model = load_model_config(config.model)
+    model = load_model_config(str(config.model))
     seconds: dict[str, float] = {}
 
     with stage("1. corpus and tokenizer: mindgeex data build", seconds):
@@ -65,7 +65,7 @@ def quickstart(
 
     with stage("2. training: mindgeex train", seconds):
         summary = train(config, out / "corpus", out / "run", resume=True)
-        write_page(out / "run" / "report.html", "Training run", train_report.sections(out / "run", summary))
+        write_page(out / "run" / "report.html", "Training run", train_report.sections(out / "run"))
 
     with stage("3. generation: mindgeex generate", seconds):
         completer = load_completer(summary.checkpoint, Sampling(temperature=0.6, max_new_tokens=96))
@@ -85,7 +85,7 @@ def quickstart(
     parts = [
         overview,
         *data_report.sections(built.manifest),
-        *train_report.sections(out / "run", summary),
+        *train_report.sections(out / "run"),
         sample,
         *eval_report.sections(scored),
     ]

@@ -1,15 +1,27 @@
 """`mindgeex train`."""
 
 import logging
+import os
+import sys
 from pathlib import Path
 
 
 def train(
-    data: Path, recipe: str = "codegeex_tiny", out: Path | None = None, resume: bool = False, set: tuple[str, ...] = ()
-) -> None:  # noqa: A002
-    """Train a model from a recipe on a corpus that `mindgeex data build` made.
+    data: Path | None = None,
+    recipe: str = "codegeex_tiny",
+    out: Path | None = None,
+    resume: bool = False,
+    set: tuple[str, ...] = (),  # noqa: A002
+    task: tuple[str, ...] = (),
+    init: Path | None = None,
+    max_time: str | None = None,
+    workers: int = 1,
+    restarts: int = 0,
+) -> int:
+    """Train a model from a recipe on a corpus that `mindgeex data build` made, or on instruction data.
 
-    Writes checkpoints, metrics.jsonl, TensorBoard events and report.html below the run's folder.
+    Writes checkpoints, metrics.jsonl, events.jsonl, TensorBoard events and report.html below the run's folder. SIGTERM
+    and SIGINT finish the step, save, and end with exit code 0.
 
     Args:
         data: folder of the corpus.
@@ -17,20 +29,64 @@ def train(
         out: folder of the run; runs/RECIPE by default.
         resume: go on from the last whole checkpoint in the run's folder.
         set: settings that differ from the recipe, such as schedule.peak=1e-3 steps=50.
+        task: instruction data to fine-tune on, NAME=PATH each, instead of a corpus.
+        init: checkpoint to start from, of any format.
+        max_time: stop in good order after this time, such as 90, 30m or 12h.
+        workers: data parallel processes on this machine, started with msrun.
+        restarts: how often to go on from the last checkpoint after a worker has died or hung.
     """
-    from mindgeex.common.html import write_page
     from mindgeex.train.config import load_recipe
+    from mindgeex.train.stopping import StopRequest, parse_duration
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if init is not None:
+        set = (*set, f"init={init}")  # noqa: A001
+    if task:
+        set = (*set, task_setting(task))  # noqa: A001
+    config = load_recipe(recipe, set)
+    folder = out or Path("runs") / Path(recipe).stem
+    stop = StopRequest(parse_duration(max_time) if max_time else None)
+    if workers > 1 or restarts > 0:
+        from mindgeex.train.supervisor import Job, supervise
+
+        return supervise(Job(worker_command(sys.argv[1:]), folder, workers, restarts), os.environ)
+
+    from mindgeex.common.html import write_page
+    from mindgeex.train.distributed import connect
     from mindgeex.train.report import sections
     from mindgeex.train.trainer import train as run_training
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_recipe(recipe, set)
-    folder = out or Path("runs") / Path(recipe).stem
-    summary = run_training(config, data, folder, resume)
-    write_page(folder / "report.html", f"Training run {folder.name}", sections(folder, summary))
-    print(
-        f"{summary.steps} steps, {summary.parameters:,} parameters, {summary.tokens_per_s:,.0f} tokens/s\n"
-        f"held-out bits per byte: {summary.bits_per_byte_before:.3f} before, {summary.bits_per_byte_after:.3f} after; "
-        f"xz -9 on the same text: {summary.xz_bits_per_byte:.3f}\n"
-        f"checkpoint: {summary.checkpoint}\nreport: {folder / 'report.html'}"
-    )
+    with stop.on_signals():
+        group = connect(os.environ, timeout_s=600)
+        summary = run_training(config, data, folder, resume, group, stop)
+        group.close()
+    if group.is_first:
+        write_page(folder / "report.html", f"Training run {folder.name}", sections(folder))
+        print("\n".join(summary.lines()) + f"\nreport: {folder / 'report.html'}")
+    return 0
+
+
+def task_setting(tasks: tuple[str, ...]) -> str:
+    """The setting that names tasks, from `NAME=PATH` each."""
+    import yaml
+
+    from mindgeex.train.finetune_feed import parse_tasks
+
+    named = [
+        {"name": t.name, "path": t.path} | ({"template": t.template} if t.template else {}) for t in parse_tasks(tasks)
+    ]
+    return "finetune.tasks=" + yaml.safe_dump(named, default_flow_style=True, width=1 << 30).strip()
+
+
+def worker_command(words: list[str]) -> tuple[str, ...]:
+    """What Python runs in a worker: this command without what only the supervisor needs."""
+    kept, skip = [], False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in ("--workers", "--restarts"):
+            skip = not equals
+        elif skip:
+            skip = False
+        else:
+            kept.append(word)
+    return ("-m", "mindgeex.cli.main", *kept)

@@ -1,20 +1,27 @@
-"""Checkpoints that are whole or absent: write, verify, publish, keep the newest few.
+"""Checkpoints that are whole or absent: snapshot, write, verify, publish, keep the newest few and every Mth.
 
     RUN/checkpoints/step-00000100/
-        model.yaml, model.safetensors   the model (mindgeex.model_zoo.checkpoints.native)
+        model.yaml, model.safetensors   the model (mindgeex.model_zoo.checkpoints.native); of a LoRA run, its adapter
         tokenizer/                      the vocabulary it was trained with
-        optimizer.safetensors           both moments of every parameter
-        state.json                      step, and the SHA-256 of every other file; written last
+        optimizer.safetensors           both moments of every parameter that is trained
+        run.yaml                        the resolved recipe
+        state.json                      the progress, and the SHA-256 of every other file; written last
 
-Everything else a resumed run needs is a function of the step: the learning rate, the position in the data, the
-dropout masks. Covers: kill -9 at any moment, a full disk, damaged files. Does not cover: sharded checkpoints.
+The learning rate and the dropout masks are functions of step and place in the data; whatever else a resumed run needs
+is in `Progress`. A snapshot is a copy in memory, so writing it can happen beside the next steps. Covers: kill -9 at any
+moment, a full disk, damaged files. Does not cover: sharded checkpoints.
 """
 
+import copy
+import dataclasses
 import logging
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mindgeex.common.config import as_tree, read_yaml
 from mindgeex.common.errors import UserError
@@ -22,48 +29,98 @@ from mindgeex.common.files import PARTIAL, atomic_folder, read_json, sha256_file
 from mindgeex.common.versions import versions
 from mindgeex.model_zoo.checkpoints.native import MODEL_FILE, WEIGHTS_FILE, load_tensors, save_model, save_tensors
 from mindgeex.model_zoo.config import ModelConfig
+from mindgeex.train.loss_scale import LossScale
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
+CONFIG_FILE = "run.yaml"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; JSON in state.json."""
+
+    step: int = 0
+    """Steps done, skipped ones included."""
+    updates: int = 0
+    """Steps that changed the weights."""
+    next_row: int = 0
+    """Place in the endless order of rows at which the next step begins; beyond step x rows after a rollback."""
+    tokens: int = 0
+    """Tokens of input that were computed, of all workers."""
+    loss_scale: LossScale = field(default_factory=LossScale)
+    guard: dict[str, Any] = field(default_factory=dict)
+    """See `guard.Guard.state`."""
+    feed: dict[str, Any] = field(default_factory=dict)
+    """What a feed remembers, such as the losses that balance its tasks."""
+
+
+WriteModel = Callable[[Path, ModelConfig, Mapping[str, Any]], None]
 
 
 @dataclass
 class TrainState:
-    """What a checkpoint holds: the live parameters of a run."""
+    """The live parameters of a run and its progress."""
 
     model_config: ModelConfig
     model_parameters: dict[str, Any]
-    """Name -> mindspore Parameter of the model."""
+    """Name -> mindspore Parameter of the model that a checkpoint holds."""
     moments: dict[str, Any]
     """Name -> mindspore Parameter: adam_m.* and adam_v.*."""
     tokenizer_folder: Path
-    step: int = 0
-    """Steps done."""
+    run_config: dict[str, Any] = field(default_factory=dict)
+    """The resolved recipe."""
+    progress: Progress = field(default_factory=Progress)
+    write_model: WriteModel = save_model
+    """Writes configuration and parameters into a folder."""
+    weights_file: str = WEIGHTS_FILE
+    """Where `write_model` puts the parameters."""
+
+    def snapshot(self) -> "TrainState":
+        """The same at this moment, in copies that later steps do not change."""
+        copies = [_copied(parameters) for parameters in (self.model_parameters, self.moments)]
+        progress = copy.deepcopy(self.progress)
+        return dataclasses.replace(self, model_parameters=copies[0], moments=copies[1], progress=progress)
 
 
-def save(folder: Path, state: TrainState, keep: int) -> Path:
-    """Publishes a checkpoint of `state` under `folder` and deletes all up to it but the newest `keep`.
+def _copied(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    import mindspore as ms
+
+    return {name: ms.Tensor(parameter.asnumpy().copy()) for name, parameter in parameters.items()}
+
+
+def save(folder: Path, state: TrainState, keep: int, keep_every: int | None = None) -> Path:
+    """Publishes a checkpoint of `state` under `folder` and deletes those before it that are not to be kept.
 
     A later one was passed over as damaged when the run was resumed: it stays until its step is saved again.
+
+    Args:
+        folder: RUN/checkpoints.
+        state: live, or a snapshot.
+        keep: the newest so many stay.
+        keep_every: those of steps that are multiples of this stay, too.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
-    path = folder / f"step-{state.step:08d}"
+    path = folder / f"step-{state.progress.step:08d}"
     with atomic_folder(path) as partial:
-        save_model(partial, state.model_config, state.model_parameters)
+        state.write_model(partial, state.model_config, state.model_parameters)
         save_tensors(partial / OPTIMIZER_FILE, state.moments)
         (partial / "tokenizer").mkdir()
         for file in state.tokenizer_folder.iterdir():  # copytree would not let a full disk be told from other errors
             shutil.copyfile(file, partial / "tokenizer" / file.name)
+        (partial / CONFIG_FILE).write_text(yaml.safe_dump(state.run_config, sort_keys=False), encoding="utf-8")
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         digests = {str(file.relative_to(partial)): sha256_file(file) for file in files}
-        write_json(partial / STATE_FILE, {"step": state.step, "sha256": digests, "versions": versions()})
+        progress = dataclasses.asdict(state.progress)
+        write_json(partial / STATE_FILE, {"progress": progress, "sha256": digests, "versions": versions()})
         verify(partial)
     for old in [other for other in list_checkpoints(folder) if other <= path][:-keep]:
-        shutil.rmtree(old)
+        if not keep_every or int(old.name.removeprefix("step-")) % keep_every:
+            shutil.rmtree(old)
     return path
 
 
@@ -72,25 +129,28 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if not path.name.endswith(PARTIAL))
 
 
-def verify(path: Path) -> int:
+def verify(path: Path) -> Progress:
     """Checks every file of a checkpoint against its state.json.
 
     Returns:
-        The number of steps done.
+        The progress it holds.
 
     Raises:
         UserError: a file is missing or altered (named).
     """
     state = read_json(path / STATE_FILE)
-    if not isinstance(state, dict) or not state.keys() >= {"step", "sha256"}:
-        raise UserError(f"{path / STATE_FILE}: altered since it was written: take an earlier checkpoint")
-    for name, digest in state["sha256"].items():
+    try:
+        progress = Progress(**{**state["progress"], "loss_scale": LossScale(**state["progress"]["loss_scale"])})
+        digests = dict(state["sha256"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path / STATE_FILE}: altered since it was written: take an earlier checkpoint") from None
+    for name, digest in digests.items():
         file = path / name
         if not file.is_file():
             raise UserError(f"{file}: missing from the checkpoint: take an earlier one")
         if sha256_file(file) != digest:
             raise UserError(f"{file}: truncated or altered since it was written: take an earlier checkpoint")
-    return int(state["step"])
+    return progress
 
 
 def newest_whole(folder: Path) -> Path | None:
@@ -111,13 +171,15 @@ def restore(path: Path, state: TrainState) -> None:
     Raises:
         UserError: it was made with other sizes (named), or the tensors are not those of this run's model.
     """
-    before, now = read_yaml(path / MODEL_FILE), as_tree(state.model_config)
-    for key in dict.fromkeys([*before, *now]):
-        if before.get(key) != now.get(key):
-            raise UserError(
-                f"{path / MODEL_FILE}: {key} was {before.get(key)!r} and is now {now.get(key)!r}: a resumed run must "
-                "have the same model; give another --out for a new one"
-            )
-    load_tensors(path / WEIGHTS_FILE, state.model_parameters)
+    progress = verify(path)
+    if (path / MODEL_FILE).is_file():
+        before, now = read_yaml(path / MODEL_FILE), as_tree(state.model_config)
+        for key in dict.fromkeys([*before, *now]):
+            if before.get(key) != now.get(key):
+                raise UserError(
+                    f"{path / MODEL_FILE}: {key} was {before.get(key)!r} and is now {now.get(key)!r}: a resumed run "
+                    "must have the same model; give another --out for a new one"
+                )
+    load_tensors(path / state.weights_file, state.model_parameters)
     load_tensors(path / OPTIMIZER_FILE, state.moments)
-    state.step = int(read_json(path / STATE_FILE)["step"])
+    state.progress = progress

@@ -21,11 +21,12 @@ from mindgeex.train.optimizer_config import OptimizerConfig
 
 
 class AdamW(nn.Cell):
-    """Updates the parameters in place, and owns the two moments of each."""
+    """Updates the parameters that are trained, in place, and owns the two moments of each."""
 
     def __init__(self, parameters: Mapping[str, Parameter], config: OptimizerConfig):
         super().__init__()
         self.config = config
+        parameters = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
         self.parameters = ParameterTuple(parameters.values())
         self.m = ParameterTuple([_zeros_like(parameter, f"adam_m.{name}") for name, parameter in parameters.items()])
         self.v = ParameterTuple([_zeros_like(parameter, f"adam_v.{name}") for name, parameter in parameters.items()])

@@ -1,221 +1,237 @@
-"""The training loop: a recipe, a corpus and a folder in; checkpoints, metrics and a summary out.
+"""The training loop: a recipe, data and a folder in; checkpoints, metrics and a summary out.
 
-Covers: one process on one device, exact resume. Does not cover: several devices, loss scaling.
+    train = open the data -> build the run (model, step, callbacks, state) -> loop
+
+Covers: one process, or data parallel workers (distributed.py); exact resume, orderly stops, skips, rollbacks.
+Does not cover: layouts that cut the model itself.
 """
 
 import contextlib
-import dataclasses
 import logging
-import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from mindgeex.common.config import as_tree, read_yaml
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import atomic_file, sole_writer
-from mindgeex.data.mindrecord import Corpus
-from mindgeex.model_zoo.checkpoints.native import named_parameters
-from mindgeex.model_zoo.config import ModelConfig, load_model_config
+from mindgeex.common.files import sole_writer
 from mindgeex.train import checkpointing
+from mindgeex.train.callbacks.balance import Balance
 from mindgeex.train.callbacks.base import Callback, StepRecord
 from mindgeex.train.callbacks.checkpoint import Checkpoint
 from mindgeex.train.callbacks.console import Console
 from mindgeex.train.callbacks.evaluation import Evaluation
-from mindgeex.train.callbacks.metrics import METRICS_FILE, Metrics, read_metrics
+from mindgeex.train.callbacks.heartbeat import Heartbeat, Staged
+from mindgeex.train.callbacks.metrics import Metrics
 from mindgeex.train.callbacks.tensorboard import TensorBoard
 from mindgeex.train.config import RunConfig
-from mindgeex.train.evaluation import Evaluator, heldout_rows
+from mindgeex.train.distributed import Group
+from mindgeex.train.events import write_event
+from mindgeex.train.feed import Batch
+from mindgeex.train.guard import Guard, Verdict
+from mindgeex.train.loss_scale import LossScale
+from mindgeex.train.run_data import RunData, open_data
+from mindgeex.train.run_folder import open_run
 from mindgeex.train.schedule import learning_rate
+from mindgeex.train.stopping import StopRequest
+from mindgeex.train.summary import Summary, summarise
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "run.yaml"
+EXCHANGE_TIMEOUT_S = 600.0
+"""How long workers wait for each other where they agree on something."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """What came out of a run."""
-
-    checkpoint: Path
-    parameters: int
-    steps: int
-    loss: float
-    """Of the last step, nats per token."""
-    bits_per_byte_before: float
-    bits_per_byte_after: float
-    xz_bits_per_byte: float
-    """What `xz -9` reaches on the bytes that the held-out figures are about."""
-    heldout_bytes: int
-    tokens_per_s: float
-    """Median over the steps."""
-
-
-def train(config: RunConfig, corpus_folder: Path, run_folder: Path, resume: bool = False) -> Summary:
-    """Trains to the end of the recipe.
+def train(
+    config: RunConfig,
+    data: Path | None,
+    run_folder: Path,
+    resume: bool = False,
+    group: Group | None = None,
+    stop: StopRequest | None = None,
+) -> Summary:
+    """Trains to the end of the recipe, or until it is asked to stop.
 
     Args:
         config: the resolved recipe.
-        corpus_folder: what `mindgeex data build` made; every shard is checked before the first step.
+        data: a corpus that `mindgeex data build` made, every shard of which is checked before the first step; not
+            needed when `config.finetune` names tasks.
         run_folder: where checkpoints, metrics.jsonl and run.yaml go.
         resume: go on from the newest whole checkpoint; starts anew if there is none yet.
+        group: the workers that train together; alone by default.
+        stop: asked after every step; the run is saved then and can be resumed.
 
     Raises:
-        UserError: a damaged corpus, sizes that do not fit, a run that exists already or goes on elsewhere, a full
-            disk, a loss that is not a number.
+        UserError: damaged data, sizes that do not fit, a run that exists already or goes on elsewhere, a full disk, too
+            many broken steps.
+        MissingRanks: a worker did not come to an exchange.
     """
-    corpus = Corpus.open(corpus_folder)
-    model_config = fit_model(load_model_config(config.model), corpus, config)
-    with sole_writer(run_folder):
-        open_run(run_folder, config, corpus, resume)
-        return _train(config, model_config, corpus, run_folder, resume)
+    group = group or Group()
+    opened = open_data(config, data)
+    with sole_writer(run_folder) if group.is_first else contextlib.nullcontext():
+        if group.is_first:
+            open_run(run_folder, config, opened.fingerprint, resume)
+        group.barrier("run folder", EXCHANGE_TIMEOUT_S)
+        run = Run(config, opened, run_folder, group, stop or StopRequest())
+        try:
+            run.restore_newest("resumed") if resume else None
+            run.loop()
+        except Exception as error:
+            if group.is_first:
+                write_event(run_folder, run.progress.step, "failed", f"{type(error).__name__}: {error}")
+            raise
+    return summarise(run_folder, opened)
 
 
-def _train(config: RunConfig, model_config: ModelConfig, corpus: Corpus, run_folder: Path, resume: bool) -> Summary:
-    import mindspore as ms
+class Run:
+    """Everything that is alive during a run."""
 
-    ms.set_context(mode=ms.GRAPH_MODE)
-    ms.set_seed(config.seed)
-    from mindgeex.model_zoo.families import build_model
-    from mindgeex.train.loss import MeanTokenLoss, TokenLoss
-    from mindgeex.train.optimizer import AdamW
-    from mindgeex.train.step import TrainStep
+    def __init__(
+        self,
+        config: RunConfig,
+        data: RunData,
+        run_folder: Path,
+        group: Group,
+        stop: StopRequest,
+    ):
+        import mindspore as ms
 
-    model = build_model(model_config, config.compute)
-    parameters = named_parameters(model)
-    token_loss = TokenLoss(model, model_config.eod_id)
-    optimizer = AdamW(parameters, config.optimizer)
-    step_cell = TrainStep(MeanTokenLoss(token_loss), optimizer).set_train()
+        ms.set_context(mode=ms.GRAPH_MODE)
+        ms.set_seed(config.seed)
+        from mindgeex.train.assembly import assemble
+        from mindgeex.train.utilization import measure_peak_flops
 
-    tokenizer = corpus.tokenizer()
-    state = checkpointing.TrainState(model_config, parameters, optimizer.moments, corpus.folder / "tokenizer")
-    if resume and (newest := checkpointing.newest_whole(run_folder / "checkpoints")):
-        checkpointing.restore(newest, state)
-        logger.info("resuming from %s", newest)
-    elif resume and checkpointing.list_checkpoints(run_folder / "checkpoints"):
-        logger.warning("%s: no whole checkpoint is left: starting anew", run_folder)
+        self.config, self.data, self.folder, self.group, self.stop = config, data, run_folder, group, stop
+        self.heartbeat = Heartbeat(run_folder, group.rank)
+        self.guard = Guard(config.guard)
+        self.plan, self.step, self.state, self.evaluator = assemble(config, data, group.world)
+        self.progress.loss_scale = LossScale(config.loss_scale.start if config.compute.dtype == "float16" else 1.0)
+        self.peak_flops = measure_peak_flops(config.compute.dtype)
+        self.checkpoint = Checkpoint(run_folder, self.state, config.cadence, config.steps)
+        self.callbacks = self._callbacks()
 
-    heldout = heldout_rows(corpus, config.cadence.heldout_rows, tokenizer, model_config.eod_id)
-    evaluator = Evaluator(token_loss, heldout, config.batch_size, model_config.eod_id)
-    callbacks: list[Callback] = [
-        Evaluation(evaluator, config.cadence.evaluate_steps, config.steps),
-        Metrics(run_folder, config.cadence.log_steps),
-        TensorBoard(run_folder),
-        Checkpoint(run_folder, state, config.cadence, config.steps),
-        Console(config.steps),
-    ]
-    batches = corpus.batches("train", config.batch_size, seed=config.seed, start_row=state.step * config.batch_size)
-    with contextlib.ExitStack() as ending:  # every callback ends, even if another one cannot
-        for callback in callbacks:
-            ending.callback(callback.end)
-        record = StepRecord(state.step)
-        for callback in callbacks:
-            callback.begin(record)
-        for step in range(state.step, config.steps):
-            started = time.perf_counter()
-            rate = learning_rate(config.schedule, step)
-            rows_BS1 = ms.Tensor(next(batches))
-            seed = ms.Tensor((config.seed * 1_000_003 + step) % 2**31, ms.int32)
-            loss, norm = step_cell(rows_BS1, seed, optimizer.scalars(rate, step))
-            record = StepRecord(step + 1, {"loss": float(loss), "grad_norm": float(norm), "learning_rate": rate})
-            record.values["tokens_per_s"] = round(
-                config.batch_size * corpus.seq_length / (time.perf_counter() - started), 1
-            )
-            check_finite(record, run_folder)
-            for callback in callbacks:
-                callback.after_step(record)
-    return summarise(run_folder, model_config, heldout.xz_bits_per_byte, len(heldout.text))
+    @property
+    def progress(self) -> checkpointing.Progress:
+        """Where the run stands."""
+        return self.state.progress
 
+    def loop(self) -> None:
+        """Steps until the last one, or until the workers want to stop."""
+        with contextlib.ExitStack() as ending:  # every callback ends, even if another one cannot
+            for callback in self.callbacks:
+                ending.callback(callback.end)
+            record = StepRecord(self.progress.step)
+            for callback in self.callbacks:
+                callback.begin(record)
+            batches = self.batches()
+            while self.progress.step < self.config.steps and not record.stops:
+                record, verdict = self.one_step(next(batches))
+                if verdict.action == "rollback":
+                    batches = self.roll_back(verdict)
+                    continue
+                for callback in self.callbacks:
+                    callback.after_step(record)
+            self.checkpoint.wait()
+            self.say("stopped" if record.stops else "finished", self.stop.reason or "")
+            if record.stops:
+                self.heartbeat.enter("stopped")
 
-def fit_model(model: ModelConfig, corpus: Corpus, config: RunConfig) -> ModelConfig:
-    """The model's sizes with the corpus's end of document.
+    def one_step(self, batch: Batch) -> tuple[StepRecord, Verdict]:
+        """Computes a step, judges it, and moves the progress on unless it is to be rolled back."""
+        progress, started = self.progress, time.perf_counter()
+        rate = learning_rate(self.config.schedule, progress.step)
+        scalars = self.step.optimizer.scalars(rate, progress.updates)
+        scale, limits = progress.loss_scale, self.guard.enforced()
+        outcome = self.step(self.data.weigh(batch), scalars, scale.value, limits, vote=self.stop.reason is not None)
+        seconds = time.perf_counter() - started
 
-    Raises:
-        UserError: the corpus does not fit the model, or the model does not fit this machine.
-    """
-    if corpus.seq_length > model.seq_length:
-        raise UserError(
-            f"{corpus.folder}: rows of seq_length={corpus.seq_length}, but model {config.model} has "
-            f"seq_length={model.seq_length}: build the corpus with --seq-length {model.seq_length}"
-        )
-    if corpus.vocab_size > model.vocab_size:
-        raise UserError(
-            f"{corpus.folder}: a vocabulary of {corpus.vocab_size}, but model {config.model} has "
-            f"vocab_size={model.vocab_size}: train a tokenizer with --vocab-size {model.vocab_size}, or a larger model"
-        )
-    for split in ("train", "heldout"):
-        if corpus.num_rows(split) == 0:
-            raise UserError(f"{corpus.folder}: no rows in split {split}: build it from more repositories")
-    needed, available = 16 * model.parameters, _memory_bytes()
-    if needed > available:
-        raise UserError(
-            f"model {config.model}: weights, gradients and moments take {needed / 1e9:.0f} GB, this machine has "
-            f"{available / 1e9:.0f} GB: choose a smaller recipe, such as codegeex_tiny"
-        )
-    return dataclasses.replace(model, eod_id=corpus.eod_id)
-
-
-def open_run(folder: Path, config: RunConfig, corpus: Corpus, resume: bool) -> None:
-    """Writes run.yaml, or checks on resume that the run is the same.
-
-    Raises:
-        UserError: the run exists and is not to be resumed, or is to be resumed with other settings (named).
-    """
-    path = folder / CONFIG_FILE
-    tree: dict[str, Any] = {**as_tree(config), "corpus": corpus.fingerprint}
-    if not path.exists():
-        if resume:
-            logger.info("%s: no run there yet: starting one", folder)
-        with atomic_file(path) as partial:
-            partial.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-        return
-    if not resume:
-        raise UserError(f"{folder}: a run is there already: give --resume to go on with it, or another --out")
-    before = read_yaml(path)
-    for key in dict.fromkeys([*before, *tree]):
-        if before.get(key) != tree.get(key):
+        is_overflow = not outcome.is_finite and scale.can_shrink(self.config.loss_scale)
+        verdict = Verdict("skip", "overflow") if is_overflow else self.guard.judge(outcome.loss, outcome.grad_norm)
+        if verdict.action == "stop":
             raise UserError(
-                f"{path}: {key} was {before.get(key)!r} and is now {tree.get(key)!r}: a resumed run must be the same; "
-                "give another --out for a new one"
+                f"{self.folder}: at step {progress.step + 1}: {verdict.reason}: lower schedule.peak, lengthen "
+                "schedule.warmup_steps, or set guard.on_spike and guard.on_not_finite to skip or rollback; the last "
+                "checkpoint is sound"
             )
+        record = StepRecord(progress.step + 1, applied=outcome.applied, stops=outcome.votes > 0)
+        record.values |= {"loss": outcome.loss, "grad_norm": outcome.grad_norm, "learning_rate": rate}
+        if self.config.compute.dtype == "float16":
+            record.values["loss_scale"] = scale.value
+        record.values |= {
+            "tokens": progress.tokens + self.plan.tokens,
+            "tokens_per_s": round(self.plan.tokens / seconds, 1),
+            "mfu": round(self.data.flops(self.plan.tokens) / seconds / self.peak_flops / self.group.world, 4),
+        }
+        if verdict.action == "rollback":
+            return record, verdict
+        progress.step += 1
+        progress.updates += outcome.applied
+        progress.next_row += self.plan.rows
+        progress.tokens += self.plan.tokens
+        if is_overflow:
+            scale.overflowed(self.config.loss_scale)
+            self.say("overflow", f"the loss scale is now {scale.value:g}")
+        else:
+            if outcome.applied and self.config.compute.dtype == "float16":
+                scale.went_well(self.config.loss_scale)
+            if verdict.reason:
+                self.say("skipped" if verdict.action == "skip" else "spike", verdict.reason)
+        progress.guard, progress.feed = self.guard.state(), self.data.state()
+        return record, verdict
 
+    def roll_back(self, verdict: Verdict) -> Iterator[Batch]:
+        """Goes back to the newest checkpoint, and on behind all rows seen since, this step's included."""
+        seen, step = self.progress.next_row + self.plan.rows, self.progress.step + 1
+        self.checkpoint.wait()
+        self.restore_newest("rolled_back", f"at step {step} {verdict.reason}; its rows and those before it are skipped")
+        self.progress.next_row = seen
+        self.guard.rolled_back(self.progress.step)
+        record = StepRecord(self.progress.step)
+        for callback in self.callbacks:
+            callback.rewind(record)
+        return self.batches()
 
-def check_finite(record: StepRecord, run_folder: Path) -> None:
-    """Stops before a broken update is saved.
+    def restore_newest(self, event: str, detail: str = "") -> None:
+        """Restores what rank 0 finds to be the newest whole checkpoint.
 
-    Raises:
-        UserError: the loss or the gradient norm is not a finite number.
-    """
-    for name in ("loss", "grad_norm"):
-        if not math.isfinite(record.values[name]):
-            raise UserError(
-                f"{run_folder}: {name} is {record.values[name]} at step {record.step}: lower schedule.peak or "
-                "lengthen schedule.warmup_steps; the last checkpoint is sound"
-            )
+        Raises:
+            UserError: there is none to roll back to.
+        """
+        folder = self.folder / "checkpoints"
+        newest = checkpointing.newest_whole(folder) if self.group.is_first else None
+        name = self.group.broadcast(newest.name if newest else None, EXCHANGE_TIMEOUT_S, "checkpoint to restore")
+        if name is not None:
+            checkpointing.restore(folder / name, self.state)
+            self.guard.restore(self.progress.guard)
+            self.data.restore(self.progress.feed)
+            self.say(event, f"from {folder / name}{f': {detail}' if detail else ''}")
+        elif event == "rolled_back":
+            raise UserError(f"{self.folder}: {detail}, but there is no checkpoint: lower cadence.checkpoint_steps")
+        elif checkpointing.list_checkpoints(folder):
+            logger.warning("%s: no whole checkpoint is left: starting anew", self.folder)
 
+    def batches(self) -> Iterator[Batch]:
+        """Of this worker, from where the run stands."""
+        return self.data.feed.batches(self.plan.worker_rows, self.progress.next_row, self.group.rank, self.group.world)
 
-def summarise(run_folder: Path, model: ModelConfig, xz_bits_per_byte: float, heldout_bytes: int) -> Summary:
-    """The figures of a finished run, from its metrics file."""
-    lines = read_metrics(run_folder / METRICS_FILE)
-    steps = [line for line in lines if "loss" in line]
-    heldout = [line["heldout_bits_per_byte"] for line in lines if "heldout_bits_per_byte" in line]
-    rates = sorted(line["tokens_per_s"] for line in steps)
-    return Summary(
-        checkpoint=checkpointing.list_checkpoints(run_folder / "checkpoints")[-1],
-        parameters=model.parameters,
-        steps=steps[-1]["step"],
-        loss=steps[-1]["loss"],
-        bits_per_byte_before=heldout[0],
-        bits_per_byte_after=heldout[-1],
-        xz_bits_per_byte=xz_bits_per_byte,
-        heldout_bytes=heldout_bytes,
-        tokens_per_s=rates[len(rates) // 2],
-    )
+    def say(self, event: str, detail: str = "") -> None:
+        """Notes an event once for all workers."""
+        if self.group.is_first:
+            write_event(self.folder, self.progress.step, event, detail)
 
-
-def _memory_bytes() -> int:
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    def _callbacks(self) -> list[Callback]:
+        cadence, group = self.config.cadence, self.group
+        callbacks: list[Callback] = [self.heartbeat]
+        if self.evaluator is not None:
+            evaluation = Evaluation(
+                self.evaluator, cadence.evaluate_steps, self.config.steps, group.rank, group.world,
+                lambda nats_R: group.sum(nats_R, EXCHANGE_TIMEOUT_S, "held-out loss"),
+            )  # fmt: skip
+            callbacks += [Staged(self.heartbeat, "evaluating", evaluation), Balance(self.data, self.state)]
+        if group.is_first:
+            callbacks += [
+                Metrics(self.folder, cadence.log_steps),
+                TensorBoard(self.folder),
+                Staged(self.heartbeat, "saving", self.checkpoint),
+                Console(self.config.steps),
+            ]
+        return callbacks

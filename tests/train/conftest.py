@@ -47,7 +47,7 @@ def write_recipe(folder: Path) -> Path:
     tree = {
         "model": str(model),
         "steps": 40,
-        "batch_size": 4,
+        "batch": {"tokens_per_step": 256},
         "schedule": {"peak": 3e-3, "final": 3e-4, "warmup_steps": 4, "decay_steps": 40},
         "cadence": {"checkpoint_steps": 5, "evaluate_steps": 10, "heldout_rows": 6},
     }

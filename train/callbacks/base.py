@@ -11,6 +11,10 @@ class StepRecord:
     step: int
     """Steps done, this one included; 0 before the first."""
     values: dict[str, Any] = field(default_factory=dict)
+    applied: bool = True
+    """Whether the weights were changed."""
+    stops: bool = False
+    """Whether the run stops after this step, before its last."""
 
 
 class Callback:
@@ -21,6 +25,9 @@ class Callback:
 
     def after_step(self, record: StepRecord) -> None:
         """After every step."""
+
+    def rewind(self, record: StepRecord) -> None:
+        """The run has gone back to record.step."""
 
     def end(self) -> None:
         """After the last step, also when an error ends the run."""

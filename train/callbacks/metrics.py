@@ -19,6 +19,7 @@ class Metrics(Callback):
 
     def begin(self, record: StepRecord) -> None:
         """Drops the lines of steps that will be done again, then opens the file for appending."""
+        self.end()
         kept = [line for line in read_metrics(self.path) if line["step"] <= record.step]
         with atomic_file(self.path) as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
@@ -28,8 +29,12 @@ class Metrics(Callback):
 
     def after_step(self, record: StepRecord) -> None:
         """Writes the line."""
-        if record.step % self.log_steps == 0 or "heldout_bits_per_byte" in record.values:
+        if record.step % self.log_steps == 0 or any(name.startswith("heldout") for name in record.values):
             self._write(record)
+
+    def rewind(self, record: StepRecord) -> None:
+        """Drops the lines of steps behind us that are no more; events.jsonl tells of them."""
+        self.begin(record)
 
     def end(self) -> None:
         """Closes the file."""

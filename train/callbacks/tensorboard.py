@@ -5,6 +5,7 @@ the run would wait for it for ever.
 """
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,23 @@ class TensorBoard(Callback):
         # tensorboardX loads google.protobuf, which must not come before mindspore.
         import mindspore  # noqa: F401
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import SessionLog
 
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.writer = EventsWriter(str(self.folder / "events"))
         if record.step:
-            self._put(record.step + 1, session_log=SessionLog(status=SessionLog.START))
+            self.rewind(record)
         self._write(record)
 
     def after_step(self, record: StepRecord) -> None:
         """One scalar a figure."""
         self._write(record)
+
+    def rewind(self, record: StepRecord) -> None:
+        """Hides the steps that are no more."""
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        self._put(record.step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def end(self) -> None:
         """Flushes and closes the event file."""
@@ -50,7 +56,7 @@ class TensorBoard(Callback):
     def _write(self, record: StepRecord) -> None:
         from tensorboardX.summary import scalar
 
-        for name, value in record.values.items():
+        for name, value in _flat(record.values):
             self._put(record.step, summary=scalar(name, value))
         if time.monotonic() - self.flushed > FLUSH_INTERVAL_S:
             with disk_errors(self.folder):
@@ -62,3 +68,12 @@ class TensorBoard(Callback):
 
         with disk_errors(self.folder):
             self.writer.write_event(Event(wall_time=time.time(), step=step, **what))
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Figures by name; those of a group as `group/name`."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{key}", inner) for key, inner in value.items())
+        else:
+            yield name, value

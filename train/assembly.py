@@ -1,0 +1,63 @@
+"""The cells of a run, put together from its recipe: model, loss, optimizer, step, evaluator, and the state to save."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mindgeex.common.config import as_tree
+from mindgeex.model_zoo.checkpoints.adapter import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, AdapterInfo
+from mindgeex.model_zoo.checkpoints.initial import load_weights
+from mindgeex.model_zoo.checkpoints.native import MODEL_FILE, named_parameters, save_tensors, weights_sha256
+from mindgeex.model_zoo.config import ModelConfig
+from mindgeex.model_zoo.families import build_model
+from mindgeex.model_zoo.lora import adapter_parameters, add_lora
+from mindgeex.train.batch import BatchPlan, plan_batch
+from mindgeex.train.checkpointing import TrainState
+from mindgeex.train.config import RunConfig
+from mindgeex.train.evaluation import Evaluator
+from mindgeex.train.loss import TokenLoss
+from mindgeex.train.optimizer import AdamW
+from mindgeex.train.run_data import RunData
+from mindgeex.train.run_folder import run_tree
+from mindgeex.train.step import TrainStep
+
+
+def assemble(
+    config: RunConfig, data: RunData, workers: int
+) -> tuple[BatchPlan, TrainStep, TrainState, Evaluator | None]:
+    """Builds them, with fresh weights or those of `config.init`.
+
+    Raises:
+        UserError: the batch cannot be cut up, this device has no kernels for what is asked, or the initial checkpoint
+            cannot be read or has other sizes.
+    """
+    plan = plan_batch(config.batch, data.feed.seq_length, workers)
+    model = build_model(data.model, config.compute)
+    if config.init is not None:
+        load_weights(Path(config.init), model)
+    if config.lora is not None:
+        add_lora(model, config.lora, config.seed)
+    parameters = named_parameters(model)
+    token_loss = TokenLoss(model)
+    optimizer = AdamW(parameters, config.optimizer)
+    state = TrainState(
+        data.model,
+        parameters,
+        optimizer.moments,
+        data.feed.tokenizer_folder,
+        run_config=run_tree(config, data.fingerprint),
+    )
+    if config.lora is not None and config.init is not None:
+        info = AdapterInfo(str(Path(config.init).resolve()), weights_sha256(Path(config.init)), config.lora)
+
+        def write_model(folder: Path, sizes: ModelConfig, tensors: Mapping[str, Any]) -> None:
+            (folder / MODEL_FILE).write_text(yaml.safe_dump(as_tree(sizes), sort_keys=False), encoding="utf-8")
+            (folder / ADAPTER_FILE).write_text(yaml.safe_dump(as_tree(info), sort_keys=False), encoding="utf-8")
+            save_tensors(folder / ADAPTER_WEIGHTS_FILE, tensors)
+
+        state.model_parameters = adapter_parameters(model)
+        state.write_model, state.weights_file = write_model, ADAPTER_WEIGHTS_FILE
+    step = TrainStep(token_loss, optimizer, plan, config.seed)
+    return plan, step, state, Evaluator(token_loss, data.heldout, plan.micro_rows) if data.heldout else None

@@ -1,0 +1,72 @@
+"""What came out of a run, from its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mindgeex.train import checkpointing
+from mindgeex.train.baselines import xz_bits_per_byte
+from mindgeex.train.callbacks.metrics import METRICS_FILE, read_metrics
+from mindgeex.train.evaluation import ALL
+from mindgeex.train.run_data import RunData
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a run that has ended, or was stopped."""
+
+    checkpoint: Path
+    parameters: int
+    steps: int
+    loss: float
+    """Of the last step, nats per token."""
+    tokens_per_s: float
+    """Median over the steps."""
+    bits_per_byte_before: float | None = None
+    """Of held-out text; None if the data hold none."""
+    bits_per_byte_after: float | None = None
+    xz_bits_per_byte: float | None = None
+    """What `xz -9` reaches on the bytes that the held-out figures are about."""
+    heldout_bytes: int = 0
+    task_losses_before: dict[str, float] | None = None
+    """Held-out nats per answer token of each task, of a fine-tuning run."""
+    task_losses_after: dict[str, float] | None = None
+
+    def lines(self) -> list[str]:
+        """For the end of a run, on a terminal."""
+        lines = [f"{self.steps} steps, {self.parameters:,} parameters, {self.tokens_per_s:,.0f} tokens/s"]
+        if self.bits_per_byte_before is not None:
+            lines.append(
+                f"held-out bits per byte: {self.bits_per_byte_before:.3f} before, "
+                f"{self.bits_per_byte_after:.3f} after; "
+                f"xz -9 on the same text: {self.xz_bits_per_byte:.3f}"
+            )
+        if self.task_losses_before and self.task_losses_after:
+            for name, before in self.task_losses_before.items():
+                after = self.task_losses_after.get(name, before)
+                lines.append(f"held-out loss of {name}: {before:.3f} before, {after:.3f} after (nats per answer token)")
+        return [*lines, f"checkpoint: {self.checkpoint}"]
+
+
+def summarise(run_folder: Path, data: RunData) -> Summary:
+    """The figures, from metrics.jsonl and the checkpoints."""
+    lines = read_metrics(run_folder / METRICS_FILE)
+    steps = [line for line in lines if "loss" in line]
+    rates = sorted(line["tokens_per_s"] for line in steps)
+
+    def first_and_last(key: str) -> tuple[Any, Any]:
+        values = [line[key] for line in lines if key in line]
+        return (values[0], values[-1]) if values else (None, None)
+
+    text = data.heldout[ALL].text if ALL in data.heldout else None
+    return Summary(
+        checkpointing.list_checkpoints(run_folder / "checkpoints")[-1],
+        data.model.parameters,
+        steps[-1]["step"],
+        steps[-1]["loss"],
+        rates[len(rates) // 2],
+        *first_and_last("heldout_bits_per_byte"),
+        xz_bits_per_byte(text) if text else None,
+        len(text or b""),
+        *first_and_last("heldout_loss"),
+    )
