@@ -17,7 +17,7 @@ def runs(folder: Annotated[Path, tyro.conf.Positional] = Path("runs"), json: boo
         json: print a JSON list instead of a table.
     """
     import time
-    from json import dumps
+    from json import dumps, loads
 
     from rich.console import Console
     from rich.table import Table
@@ -29,6 +29,7 @@ def runs(folder: Annotated[Path, tyro.conf.Positional] = Path("runs"), json: boo
     ]
     rows = [run.summary() for run in found]
     if json:
+        rows = loads(dumps(rows), parse_constant=lambda _: None)  # JSON has no NaN
         print(dumps(rows, indent=2, ensure_ascii=False))
         return
     if not rows:

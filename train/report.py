@@ -94,7 +94,7 @@ def comparison(runs: Sequence[Run]) -> list[Section]:
     ]
     figures = Section("Last figures").table(["run", *keys.values(), *languages], rows)
     figures.text("The loss is in nats per token, held-out figures and those of languages are bits per byte.")
-    corpora = {str(run.config.get("corpus", run.config.get("feed"))) for run in runs}
+    corpora = {str(run.config.get("data")) for run in runs}
     if len(corpora) > 1:
         figures.warning("The runs were not fed the same: their held-out texts differ, and so may the figures' meaning.")
     different = Section("Differences of the settings")
@@ -113,7 +113,7 @@ def measure_baselines(run_folder: Path, corpus_folder: Path, ngram_rows: int) ->
         UserError: the run was not fed from this corpus, or one of the two is not there.
     """
     config, corpus = read_run(run_folder).config, Corpus.open(corpus_folder)
-    if corpus.fingerprint not in (value for value in config.values() if isinstance(value, str)):
+    if config.get("data") != corpus.fingerprint:
         raise UserError(f"{corpus_folder}: another corpus than that of {run_folder}: give --data the run's own")
     cadence = config.get("cadence", {})
     sets = heldout_sets(corpus, cadence.get("heldout_rows", 64), cadence.get("heldout_rows_per_language", 16))
@@ -302,18 +302,16 @@ def _compared(runs: Sequence[Run]) -> "Figure":
     grid = figure.subplots(2, 2)
     has_tokens = all(run.tokens(line) is not None for run in runs for line in run.metrics)
     for run in runs:
-        hours, tokens = (
-            run.hours(),
-            {line["step"]: run.tokens(line) if has_tokens else line["step"] for line in run.metrics},
-        )
+        tokens = {line["step"]: run.tokens(line) if has_tokens else line["step"] for line in run.metrics}
+        hours = run.hours()
         for row, name in enumerate(("loss", "heldout_bits_per_byte")):
             steps, values = run.curve(name)
             shown = smoothed(np.array(values, float)) if name == "loss" else np.array(values, float)
-            for axes, places in zip(grid[row], (tokens, hours), strict=True):
+            for axes, places in ((grid[row][0], tokens), (grid[row][1], hours)):
                 at = np.array([places[step] for step in steps], float)
                 axes.plot(*thinned(at, shown), label=run.name, linewidth=1.2, marker="." if row else None)
     titles = ("training loss, smoothed (nats per token)", "held-out text (bits per byte)")
-    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for row, column in np.ndindex(2, 2):
         unit = "hours of training" if column else "tokens" if has_tokens else "steps"
         grid[row][column].set(xlabel=unit, title=titles[row])
     grid[0][0].legend(fontsize=8)

@@ -100,7 +100,7 @@ class Run:
         """Tokens of input up to a line of the metrics, all workers together."""
         batch = self.config.get("batch")
         per_step = batch.get("tokens_per_step") if isinstance(batch, dict) else None
-        return line["step"] * per_step if per_step else line.get("tokens")
+        return line["tokens"] if line.get("tokens") is not None else line["step"] * per_step if per_step else None
 
     def hours(self) -> dict[int, float]:
         """Step -> hours of training up to it, by tokens_per_s: what was evaluated, saved and waited for not counted."""

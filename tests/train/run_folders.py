@@ -13,7 +13,7 @@ CONFIG = {
     "batch": {"tokens_per_step": 1024},
     "schedule": {"peak": 3e-3, "warmup_steps": 4},
     "cadence": {"heldout_rows": 6, "heldout_rows_per_language": 24},
-    "corpus": "0123abcd",
+    "data": "0123abcd",
 }
 NOW = 1_800_000_000.0
 

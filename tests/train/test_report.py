@@ -94,7 +94,7 @@ def test_a_smoothed_constant_is_constant_and_gaps_do_not_spread():
 
 def test_several_runs_share_plots_and_tell_their_differences(tmp_path):
     first = write_run(tmp_path / "one", metrics(100), [event("finished", 100)])
-    second = write_run(tmp_path / "two", metrics(40, 0.5), seed=7, corpus="ffff")
+    second = write_run(tmp_path / "two", metrics(40, 0.5), seed=7, data="ffff")
     html = page(report.comparison(named([first, second])))
     shown = texts(html)
     assert html.count("<svg") == 1
@@ -116,7 +116,7 @@ def test_the_command_measures_baselines_of_the_runs_own_corpus_alone(corpus_fold
     assert "another corpus than that of" in capsys.readouterr().err
     assert main(["report", str(other), "--ngram-rows", "5"]) == 2
     assert "with --data CORPUS" in capsys.readouterr().err
-    run = write_run(tmp_path / "run", metrics(5), corpus=Corpus.open(corpus_folder).fingerprint)
+    run = write_run(tmp_path / "run", metrics(5), data=Corpus.open(corpus_folder).fingerprint)
     arguments = ["report", str(run), "--data", str(corpus_folder), "--ngram-rows", "100"]
     assert main(arguments) == 0
     assert "5-gram model on the same text" in (run / "report.html").read_text()

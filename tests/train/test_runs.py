@@ -157,7 +157,11 @@ def test_runs_of_one_name_are_told_apart_and_only_what_differs_is_told(tmp_path)
 
 def test_the_list_says_how_far_each_run_is(tmp_path, capsys):
     write_run(tmp_path / "good", metrics(100), [event("started"), event("finished", 100)])
-    write_run(tmp_path / "bad", metrics(40), [event("started"), event("failed", 40, "rank 1: [Errno 28] no space")])
+    write_run(
+        tmp_path / "bad",
+        [*metrics(40), {"step": 41, "loss": float("nan")}],
+        [event("started"), event("failed", 40, "rank 1: [Errno 28] no space")],
+    )
     assert main(["runs", str(tmp_path), "--json"]) == 0
     bad, good = json.loads(capsys.readouterr().out)
     assert (good["name"], good["state"], good["step"], good["steps"], good["tokens"]) == (
@@ -168,6 +172,7 @@ def test_the_list_says_how_far_each_run_is(tmp_path, capsys):
         102_400,
     )
     assert good["heldout"] == {"c": 2.5, "go": 3.0} and good["heldout_bits_per_byte"] == 2.0
+    assert (bad["step"], bad["loss"]) == (41, None), "JSON has no NaN"
     assert (bad["state"], bad["detail"]) == ("failed", "rank 1: [Errno 28] no space")
     assert main(["runs", str(tmp_path)]) == 0
     table = capsys.readouterr().out
