@@ -3,9 +3,10 @@
 A few megabytes beside the base it was trained on, which adapter.yaml names with the SHA-256 of its weights. With
 model.yaml and tokenizer/ beside them the folder is a checkpoint: `native.load_model` loads the base and merges.
 
-Covers: bases in our own format. Does not cover: PEFT's naming.
+Covers: bases of every format that can be read, an adapter's among them. Does not cover: PEFT's naming.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ import yaml
 from mindgeex.common.config import as_tree, build_config, read_yaml
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.checkpoints.containers.safetensors_file import read_safetensors
-from mindgeex.model_zoo.checkpoints.native import load_plain_model, load_tensors, save_tensors, weights_sha256
+from mindgeex.model_zoo.checkpoints.native import MODEL_FILE, load_tensors, save_tensors, weights_sha256
+from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.lora_config import LoraConfig
 
 if TYPE_CHECKING:
+    from mindspore import Parameter
+
     from mindgeex.model_zoo.families import Model
 
 ADAPTER_FILE = "adapter.yaml"
@@ -31,7 +35,7 @@ class AdapterInfo:
     """What an adapter belongs to, and how it is added."""
 
     base: str
-    """Folder of the checkpoint that it was trained on; a relative one is looked for beside the adapter's folder."""
+    """Path of the checkpoint that it was trained on; a relative one begins in the adapter's folder."""
     base_sha256: str
     """Of the base's weights (native.weights_sha256)."""
     lora: LoraConfig
@@ -42,12 +46,11 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_FILE).is_file()
 
 
-def save_adapter(folder: Path, model: "Model", info: AdapterInfo) -> None:
-    """Writes the additions of a model into an existing folder."""
-    from mindgeex.model_zoo.lora import adapter_parameters
-
+def save_adapter(folder: Path, config: ModelConfig, parameters: Mapping[str, "Parameter"], info: AdapterInfo) -> None:
+    """Writes the sizes of a model, its additions (`lora.adapter_parameters`) and what they belong to."""
+    (folder / MODEL_FILE).write_text(yaml.safe_dump(as_tree(config), sort_keys=False), encoding="utf-8")
     (folder / ADAPTER_FILE).write_text(yaml.safe_dump(as_tree(info), sort_keys=False), encoding="utf-8")
-    save_tensors(folder / ADAPTER_WEIGHTS_FILE, adapter_parameters(model))
+    save_tensors(folder / ADAPTER_WEIGHTS_FILE, parameters)
 
 
 def read_adapter(folder: Path) -> AdapterInfo:
@@ -91,10 +94,17 @@ def load_adapted(folder: Path, base: Path | None = None) -> "Model":
     Raises:
         UserError: the base is not there, is another one than the adapter was trained on, or a file is damaged.
     """
+    from mindspore.nn.utils import no_init_parameters
+
+    from mindgeex.model_zoo.checkpoints.initial import initial_config, load_weights
+    from mindgeex.model_zoo.families import build_model
     from mindgeex.model_zoo.lora import add_lora, merge
 
     info = read_adapter(folder)
-    model = load_plain_model(find_base(folder, info, base))
+    place = find_base(folder, info, base)
+    with no_init_parameters():
+        model = build_model(initial_config(folder))
+    load_weights(place, model, sizes=str(folder / MODEL_FILE))
     add_lora(model, info.lora)
     load_adapter(folder, model)
     merge(model)
@@ -102,16 +112,16 @@ def load_adapted(folder: Path, base: Path | None = None) -> "Model":
 
 
 def find_base(folder: Path, info: AdapterInfo, base: Path | None = None) -> Path:
-    """The base's folder, if its weights are those that the adapter was trained on.
+    """The base's path, if its weights are those that the adapter was trained on.
 
     Raises:
         UserError: it is not there, or holds other weights.
     """
     place = base or folder / info.base  # an absolute path stays what it is
-    if not place.is_dir():
+    if not place.exists():
         raise UserError(
-            f"{place}: no such folder: the adapter {folder} was trained on it; give --base, or change 'base' in "
-            f"{folder / ADAPTER_FILE}"
+            f"{place}: no such file or folder: the adapter {folder} was trained on it; give --base, or change "
+            f"'base' in {folder / ADAPTER_FILE}"
         )
     found = weights_sha256(place)
     if found != info.base_sha256:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.yaml"
 WEIGHTS_FILE = "model.safetensors"
+FOREIGN_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
+"""Of files with weights in any format."""
 
 
 def named_parameters(model: "Model") -> dict[str, "Parameter"]:
@@ -51,15 +53,8 @@ def load_model(folder: Path) -> "Model":
     """
     from mindgeex.model_zoo.checkpoints.adapter import is_adapter, load_adapted
 
-    return load_adapted(folder) if is_adapter(folder) else load_plain_model(folder)
-
-
-def load_plain_model(folder: Path) -> "Model":
-    """`load_model` of a folder with weights of its own.
-
-    Raises:
-        UserError: as `load_model`.
-    """
+    if is_adapter(folder):
+        return load_adapted(folder)
     from mindspore.nn.utils import no_init_parameters
 
     from mindgeex.model_zoo.families import build_model
@@ -76,14 +71,20 @@ def load_plain_model(folder: Path) -> "Model":
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 of the file with the weights; of shards, that of their names and their SHA-256s, a line each.
+    """SHA-256 of the file with the weights, or of several files' names and SHA-256s, a line each.
 
-    Of a folder with an adapter: that of the adapter's two files, which name the base's by its SHA-256.
+    Several are shards, the two files of an adapter (one of which names its base by SHA-256), or whatever holds the
+    weights of another format. `folder` may be a file of such a format.
     """
-    if (folder / WEIGHTS_FILE).is_file():
-        return sha256_file(folder / WEIGHTS_FILE)
-    shards = sorted([*folder.glob("model-*.safetensors"), *folder.glob("adapter.*")])
-    return hashlib.sha256("".join(f"{path.name} {sha256_file(path)}\n" for path in shards).encode()).hexdigest()
+    for file in (folder, folder / WEIGHTS_FILE):
+        if file.is_file():
+            return sha256_file(file)
+    files = sorted([*folder.glob("model-*.safetensors"), *folder.glob("adapter.*")])
+    files = files or sorted(
+        file for file in folder.rglob("*") if file.suffix in (".ckpt", ".pt", ".bin", ".safetensors")
+    )
+    lines = [f"{file.relative_to(folder).as_posix()} {sha256_file(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def save_tensors(path: Path, parameters: Mapping[str, "Parameter"]) -> None:

@@ -16,6 +16,7 @@ from mindgeex.model_zoo.checkpoints.adapter import (
     read_adapter_tensors,
     save_adapter,
 )
+from mindgeex.model_zoo.checkpoints.convert import convert
 from mindgeex.model_zoo.checkpoints.initial import initial_config, load_weights
 from mindgeex.model_zoo.checkpoints.native import (
     WEIGHTS_FILE,
@@ -154,8 +155,7 @@ def adapter(tmp_path_factory):
     random = np.random.default_rng(5)
     for parameter in adapter_parameters(model).values():
         parameter.set_data(ms.Tensor(random.normal(0, 0.1, parameter.shape).astype(np.float32)))
-    (place / "model.yaml").write_text((base / "model.yaml").read_text())
-    save_adapter(place, model, AdapterInfo(str(base), weights_sha256(base), LORA))
+    save_adapter(place, model.config, adapter_parameters(model), AdapterInfo("../base", weights_sha256(base), LORA))
     return base, place, logits(model)
 
 
@@ -163,7 +163,7 @@ def test_an_adapter_is_small_and_comes_back_as_it_was(adapter) -> None:
     base, place, adapted = adapter
     assert (place / "adapter.safetensors").stat().st_size < (base / WEIGHTS_FILE).stat().st_size / 5
     info = read_adapter(place)
-    assert (info.base, info.lora) == (str(base), LORA)
+    assert (info.base, info.lora) == ("../base", LORA)
     model = load_model(base)
     add_lora(model, info.lora)
     load_adapter(place, model)
@@ -179,6 +179,22 @@ def test_a_folder_with_an_adapter_loads_as_its_base_with_the_adapter_merged(adap
     assert initial_config(place) == started.config
     load_weights(place, started)
     assert np.array_equal(logits(started), logits(model))
+
+
+def test_an_adapter_on_an_adapter_and_one_on_another_format_find_their_bases(adapter, tmp_path) -> None:
+    base, place, adapted = adapter
+    convert(base, tmp_path / "base.ckpt", "mindspore")
+    with pytest.raises(UserError, match="does not say the model's sizes"):
+        initial_config(tmp_path / "base.ckpt")
+    assert initial_config(tmp_path / "base.ckpt", str(base / "model.yaml")) == CONFIG["codegeex"]
+    for name, other in (("first", place), ("second", tmp_path / "base.ckpt")):
+        model = load_model(place if name == "first" else base)
+        add_lora(model, LORA)
+        (tmp_path / name).mkdir()
+        info = AdapterInfo(str(other), weights_sha256(other), LORA)
+        save_adapter(tmp_path / name, model.config, adapter_parameters(model), info)
+        expected = adapted if name == "first" else logits(load_model(base))
+        assert np.abs(logits(load_model(tmp_path / name)) - expected).max() <= 1e-5
 
 
 def test_the_command_line_merges_and_unmerges(adapter, tmp_path, capsys) -> None:
@@ -205,7 +221,7 @@ def test_another_base_is_refused_by_its_sha_and_a_missing_one_by_its_path(adapte
     assert main(["lora", "merge", str(place), "--out", str(tmp_path / "x"), "--base", str(other)]) == 2
     assert "are not those that the adapter" in capsys.readouterr().err
     assert main(["lora", "merge", str(place), "--out", str(tmp_path / "x"), "--base", str(tmp_path / "gone")]) == 2
-    assert "gone: no such folder" in capsys.readouterr().err
+    assert "gone: no such file or folder" in capsys.readouterr().err
 
 
 def test_mistakes_are_named(adapter) -> None:
