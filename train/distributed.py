@@ -42,7 +42,10 @@ class MissingRanks(RuntimeError):
 
 @dataclass
 class Group:
-    """The workers of a run, seen from one of them; all must make the same exchanges in the same order."""
+    """The workers of a run, seen from one of them; all must make the same exchanges in the same order.
+
+    After an exchange that failed, the group is of no further use.
+    """
 
     rank: int = 0
     world: int = 1

@@ -25,6 +25,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ADOPTION_S = 120
 """How long msrun may take to leave, so that its children come to the supervisor."""
+IDENTIFICATION_S = 2
 
 SCHEDULER = "from mindspore import communication\ncommunication.init()"
 
@@ -70,7 +71,7 @@ def start(
     before = children()
     output = logs / "msrun.log"
     _, status = os.waitpid(_spawn(msrun, output, environment), 0)
-    found = {pid: _environment(pid) for pid in sorted(children() - before)}
+    found = {pid: _msrun_environment(pid) for pid in sorted(children() - before)}
     ranks = {int(e["RANK_ID"]): pid for pid, e in found.items() if e.get("MS_ROLE") == "MS_WORKER"}
     schedulers = [pid for pid, e in found.items() if e.get("MS_ROLE") == "MS_SCHED"]
     if status != 0 or len(ranks) != workers:
@@ -185,10 +186,16 @@ def _stat(pid: int) -> list[str]:
     return []
 
 
-def _environment(pid: int) -> dict[str, str]:
-    with contextlib.suppress(OSError):
-        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+def _msrun_environment(pid: int) -> dict[str, str]:
+    """A child's environment; while it becomes another program there is none to see."""
+    deadline = time.monotonic() + IDENTIFICATION_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+            found = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+            if "MS_ROLE" in found:
+                return found
+        time.sleep(0.01)
     return {}
 
 

@@ -1,4 +1,4 @@
-"""A sign of life of each worker: RUN/heartbeats/rank-00000.json, written anew every second.
+"""A sign of life of each worker: RUN/heartbeats/rank-00000.json, written anew every second and step.
 
     {"time": ..., "progress": ..., "rank": 0, "host": "a", "pid": 4, "stage": "training", "step": 120, "step_s": 0.41}
 
@@ -32,6 +32,8 @@ ENDED = ("finished", "stopped", "failed")
 """Stages after which a worker only has to leave."""
 
 INTERVAL_S = 1.0
+LEAST_INTERVAL_S = 0.05
+"""The step is written at its end, too, unless that is sooner than this after the last time."""
 REMEMBERED_STEPS = 101
 """Steps whose median `step_s` is."""
 
@@ -84,6 +86,8 @@ class Heartbeat(Callback):
         self.last_step_end = now
         self.beat["step"] = record.step
         self._progress("training")
+        if time.time() - self.beat["time"] > LEAST_INTERVAL_S:
+            self._write()
 
     def rewind(self, record: StepRecord) -> None:
         """The run goes on from an earlier step."""

@@ -1,0 +1,149 @@
+"""Real processes under msrun, with real faults; where AllReduce does not matter the workers leave MindSpore out."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mindgeex.common.files import sole_writer
+from mindgeex.train.events import read_events
+
+MARK = "TEST_OF_SUPERVISOR"
+JOB = Path(__file__).with_name("supervised_job.py")
+QUICK = {"training_s": 4, "leaving_s": 3, "killing_s": 3}
+
+
+def start(out: Path, **options) -> subprocess.Popen:
+    options = {"out": str(out), "deadlines": QUICK, **options}
+    environment = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python", "GLOG_v": "3", MARK: str(out)}
+    command = [sys.executable, str(JOB), "supervise", json.dumps(options)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def run(out: Path, **options) -> tuple[int, str]:
+    process = start(out, **options)
+    said, _ = process.communicate(timeout=90)
+    assert left_over(out) == []
+    return process.returncode, said
+
+
+def left_over(out: Path) -> list[str]:
+    """Command lines of processes, the supervisor included, that have inherited this run's mark."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if f"{MARK}={out}\0".encode() in (folder / "environ").read_bytes():
+                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+def wait_for(condition, seconds: float = 60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def at_step(out: Path, rank: int) -> int:
+    path = out / f"saved-{rank}"
+    return int(path.read_text() or 0) if path.exists() else 0
+
+
+def test_a_run_without_faults_ends_with_0_and_shows_what_rank_0_prints(tmp_path):
+    code, said = run(tmp_path, workers=1)
+    assert code == 0, said
+    assert "rank 0 starts at step 0" in said
+    assert at_step(tmp_path, 0) == 20
+    assert read_events(tmp_path) == []
+
+
+def test_a_traceback_of_rank_1_is_shown_and_a_restart_goes_on_where_it_was(tmp_path):
+    code, said = run(tmp_path, fault={"kind": "raise", "rank": 1, "step": 7}, restarts=1)
+    assert code == 0, said
+    assert "rank 1 (process" in said
+    assert "ended with exit code 1; restart 1 of 1" in said
+    assert "ValueError: the rows ran out" in said
+    assert "in fail" in said  # from the traceback
+    assert "rank 1 starts at step 6" in (tmp_path / "logs/attempt-02/rank-00001.log").read_text()
+    assert [at_step(tmp_path, rank) for rank in (0, 1)] == [20, 20]
+    event = read_events(tmp_path)[0]
+    assert (event["event"], event["rank"], event["step"]) == ("failed", 1, 7)
+
+
+def test_a_killed_worker_ends_the_run_and_is_named(tmp_path):
+    code, said = run(tmp_path, fault={"kind": "SIGKILL", "rank": 1, "step": 5, "steps": 400})
+    assert code == 1, said
+    assert "was killed by SIGKILL; not restarted: give --restarts" in said
+    assert at_step(tmp_path, 0) < 400
+
+
+def test_a_stopped_worker_is_named_though_all_hang_in_the_all_reduce_and_the_run_goes_on(tmp_path):
+    code, said = run(tmp_path, fault={"kind": "SIGSTOP", "rank": 1, "step": 9}, restarts=1, is_real=True)
+    assert code == 0, said
+    assert "rank 1 (process" in said
+    assert "while training, step 9, stopped by a signal (others: rank 0 training at step 9); restart 1 of 1" in said
+    assert [at_step(tmp_path, rank) for rank in (0, 1)] == [20, 20]
+
+
+def test_a_deadlock_is_found_though_the_heart_beats_on(tmp_path):
+    code, said = run(tmp_path, workers=1, fault={"kind": "deadlock", "rank": 0, "step": 3})
+    assert code == 1, said
+    assert "rank 0 (process" in said
+    assert "hangs: no progress for 4 s while training, step 3;" in said.replace("for 5 s", "for 4 s")
+
+
+def test_a_run_that_fails_at_the_same_step_every_time_is_given_up(tmp_path):
+    fault = {"kind": "raise", "rank": 0, "step": 4, "always": True}
+    code, said = run(tmp_path, workers=1, fault=fault, restarts=9)
+    assert code == 1, said
+    assert "not restarted: it crashes at step 4 every time" in said
+    assert said.count("ValueError: the rows ran out") == 3
+
+
+def test_a_mistake_of_the_user_is_not_tried_again(tmp_path):
+    code, said = run(tmp_path, workers=1, fault={"kind": "user", "rank": 0, "step": 1, "always": True}, restarts=9)
+    assert code == 2, said
+    assert said.count("recipe.yaml: no such recipe") == 1
+    assert read_events(tmp_path) == []
+
+
+def test_a_worker_that_has_finished_and_cannot_leave_is_helped(tmp_path):
+    code, said = run(tmp_path, workers=1, fault={"kind": "cannot_leave"})
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_is_passed_on_and_the_orderly_end_is_waited_for(tmp_path, number):
+    process = start(tmp_path, workers=2 if number == signal.SIGTERM else 1, fault={"steps": 2000})
+    ranks = range(2 if number == signal.SIGTERM else 1)
+    wait_for(lambda: all(at_step(tmp_path, rank) >= 3 for rank in ranks))
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert all((tmp_path / f"orderly-{rank}").exists() for rank in ranks)
+    assert left_over(tmp_path) == []
+
+
+def test_no_worker_outlives_a_supervisor_that_was_killed_not_even_a_stopped_one(tmp_path):
+    process = start(tmp_path, fault={"kind": "SIGSTOP", "rank": 1, "step": 3, "steps": 2000}, deadlines={})
+    wait_for(lambda: at_step(tmp_path, 0) >= 3 and at_step(tmp_path, 1) == 2)
+    assert len(left_over(tmp_path)) == 4  # two workers, MindSpore's scheduler, the supervisor
+    process.kill()
+    process.wait()
+    wait_for(lambda: left_over(tmp_path) == [], 5)
+
+
+def test_a_run_has_one_supervisor(tmp_path):
+    with sole_writer(tmp_path / "logs"):
+        process = start(tmp_path, workers=1)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "another process is writing there" in said
+    assert at_step(tmp_path, 0) == 0
