@@ -6,7 +6,7 @@ p(w|h'), with raw counts at the highest order, numbers of different words in fro
 reads the tokens the model reads: an n-gram does not reach across rows, an end of document is a token like others.
 
 An n-gram is a node: the number of its key (node of its first n-1 tokens) * V + (its last token) in a sorted array, so
-that all is numpy sorts and searches. Training takes about 2.5 s and 150 MB a million tokens, scoring 4 s a million.
+that all is numpy sorts and searches: a million tokens take about 0.8 s and 130 MB to train on, 0.5 s to score.
 
 Covers: normalised probabilities after any context, seen or not. Does not cover: counts that do not fit into memory.
 """
@@ -138,7 +138,7 @@ def load_or_measure(
         run_folder: where to keep the figures.
         corpus: the run's.
         sets: what the run's held-out figures are about; those without a text have no baseline.
-        ngram_rows: train the 5-gram model on at most so many rows of the train split; 0: none.
+        ngram_rows: train the 5-gram model on at most so many rows of the train split; 0: none, or the one there was.
 
     Returns:
         `ngram_rows` and `ngram_tokens` that the 5-gram model was trained on, and `sets`: name -> `bytes`, `xz` and
@@ -154,7 +154,7 @@ def load_or_measure(
         "ngram_rows": min(ngram_rows, corpus.num_rows("train")),
     }
     known = read_baselines(run_folder)
-    if all(known.get(key) == value for key, value in about.items()):
+    if all(known.get(key) == value for key, value in about.items() if ngram_rows or key != "ngram_rows"):
         return known
     figures = {
         name: {"bytes": len(rows.text or b""), "xz": xz_bits_per_byte(rows.text or b"")} for name, rows in texts.items()

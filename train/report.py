@@ -35,10 +35,12 @@ MAX_EVENTS = 200
 
 MAX_SAMPLES = 10
 SMOOTHED_SHARE = 0.02
-"""A smoothed value remembers about so large a share of the curve."""
+SMOOTHED_STEPS = 8
+"""A smoothed value remembers about so large a share of the curve, and at least so many of its points."""
 
 MARKS = {
     "resumed": "tab:blue", "stopped": "tab:blue", "skipped": "tab:orange", "rolled_back": "tab:red", "failed": "black",
+    "overflow": "lightgray",
 }  # fmt: skip
 """Events that are marked on the curves, and their colours."""
 
@@ -54,8 +56,8 @@ PANELS = (
 
 NOTE = (
     "Bits per byte does not depend on the tokenizer. xz sees the whole text before it reports its figure and may refer "
-    "back to all of it; the model and the 5-gram model have only read other repositories, the one sees its window, the "
-    "other four tokens."
+    "back to all of it; the model and the 5-gram model have only read other repositories, and look back over a window, "
+    "or over four tokens."
 )
 
 
@@ -133,7 +135,7 @@ def _overview(run: Run, baselines: dict[str, Any]) -> Section:
         "hours of training": max(hours.values(), default=0.0) or None,
         "training loss at the end (nats per token)": run.last("loss"),
         "held-out bits per byte before": heldout[0] if heldout else None,
-        "held-out bits per byte after": heldout[-1] if heldout else None,
+        "held-out bits per byte after": heldout[-1] if len(heldout) > 1 else None,
         "xz -9 on the same text (bits per byte)": of_all.get("xz"),
         "5-gram model on the same text (bits per byte)": of_all.get("ngram"),
         "held-out text (bytes)": of_all.get("bytes"),
@@ -320,7 +322,7 @@ def _compared(runs: Sequence[Run]) -> "Figure":
 
 def smoothed(values: np.ndarray) -> np.ndarray:
     """The exponential moving average, free of the start's bias; what is not finite is passed over."""
-    keep = 1 - 1 / max(1.0, SMOOTHED_SHARE * len(values))
+    keep = 1 - 1 / max(SMOOTHED_STEPS, SMOOTHED_SHARE * len(values))
     total = weight = 0.0
     result = np.empty(len(values))
     for place, value in enumerate(values.tolist()):

@@ -73,8 +73,8 @@ class Run:
 
     @property
     def model(self) -> str:
-        """Its name, or that of its file."""
-        return Path(str(self.config.get("model", "?"))).stem
+        """Its name, or that of its file, or the checkpoint it comes from."""
+        return Path(str(self.config.get("model") or self.config.get("init") or "?")).stem
 
     @functools.cached_property
     def updated(self) -> float:

@@ -84,7 +84,9 @@ def test_baselines_are_kept_and_measured_anew_only_for_other_rows(corpus_folder,
         assert 0 < figures["xz"] < 8
     path = tmp_path / BASELINES_FILE
     write_json(path, {**read_json(path), "mark": 1})
-    assert load_or_measure(tmp_path, corpus, sets, ngram_rows=200)["mark"] == 1
+    for ngram_rows in (200, 0):
+        assert load_or_measure(tmp_path, corpus, sets, ngram_rows)["mark"] == 1
+    assert "mark" not in load_or_measure(tmp_path, corpus, heldout_sets(corpus, 30, 40))
     more = load_or_measure(tmp_path, corpus, sets, ngram_rows=400)
     assert "mark" not in more
     assert more["sets"]["all"]["ngram"] < first["sets"]["all"]["ngram"], "more text is read, and nothing gained"
