@@ -67,7 +67,7 @@ def quantize(
 
 def _corpus_rows(folder: Path, config: "ModelConfig", limit: int) -> "np.ndarray":
     from mindgeex.data.mindrecord import Corpus
-    from mindgeex.train.evaluation import heldout_rows
+    from mindgeex.train.evaluation import ALL, heldout_sets
 
     corpus = Corpus.open(folder)
     if corpus.seq_length > config.seq_length or corpus.vocab_size > config.vocab_size:
@@ -75,7 +75,7 @@ def _corpus_rows(folder: Path, config: "ModelConfig", limit: int) -> "np.ndarray
             f"{folder}: rows of {corpus.seq_length} tokens below {corpus.vocab_size}, but the model's window is "
             f"{config.seq_length} and its vocabulary {config.vocab_size}: give the corpus it was trained on"
         )
-    return heldout_rows(corpus, limit, corpus.tokenizer(), corpus.eod_id).rows_RS1
+    return heldout_sets(corpus, limit, rows_per_language=0)[ALL].rows_RS1
 
 
 def _text_rows(file: Path, checkpoint: Path, config: "ModelConfig", limit: int) -> "np.ndarray":

@@ -43,7 +43,7 @@ def test_a_model_that_knows_the_problems_by_heart_scores_one(tmp_path):
     recipe = {
         "model": str(tmp_path / "model.yaml"),
         "steps": 100,
-        "batch_size": len(problems),
+        "batch": {"tokens_per_step": len(problems) * MODEL["seq_length"]},
         "schedule": {"peak": 4e-3, "final": 4e-4, "warmup_steps": 10, "decay_steps": 100},
         "cadence": {"checkpoint_steps": 100, "evaluate_steps": 100, "heldout_rows": 2},
     }

@@ -1,5 +1,6 @@
 """Which checkpoints stay, and which one a run goes on from."""
 
+import copy
 import dataclasses
 
 import mindspore as ms
@@ -8,7 +9,8 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ModelConfig
-from mindgeex.train.checkpointing import OPTIMIZER_FILE, STATE_FILE, TrainState, newest_whole, restore, save
+from mindgeex.train.checkpointing import OPTIMIZER_FILE, STATE_FILE, Progress, TrainState, newest_whole, restore, save
+from mindgeex.train.loss_scale import LossScale
 from tests.train.conftest import files_of_at_most
 
 SIZES = ModelConfig("codegeex", 2, 8, 2, vocab_size=8, seq_length=8, feed_forward_size=8, eod_id=0)
@@ -26,7 +28,7 @@ def state(tmp_path):
 
 def save_steps(folder, state, *steps, keep):
     for step in steps:
-        state.step = step
+        state.progress.step = step
         save(folder, state, keep)
 
 
@@ -66,9 +68,9 @@ def test_damaged_checkpoints_ahead_do_not_push_out_those_of_a_resumed_run(tmp_pa
 
 def test_a_run_does_not_go_on_with_another_model_whose_tensors_fit(tmp_path, state):
     save_steps(tmp_path / "run", state, 10, keep=1)
-    state.step = 0
+    state.progress.step = 0
     restore(tmp_path / "run" / "step-00000010", state)
-    assert state.step == 10
+    assert state.progress.step == 10
     state.model_config = dataclasses.replace(SIZES, dropout_rate=0.5)
     with pytest.raises(UserError, match="model.yaml: dropout_rate was 0.1 and is now 0.5: a resumed run must"):
         restore(tmp_path / "run" / "step-00000010", state)
@@ -82,3 +84,31 @@ def test_a_tokenizer_that_does_not_fit_on_the_disk_is_told_as_such_and_leaves_no
     ):
         save(tmp_path / "run", state, keep=1)
     assert names(tmp_path / "run") == []
+
+
+def test_every_mth_stays_beside_the_newest(tmp_path, state):
+    for step in range(10, 80, 10):
+        state.progress.step = step
+        save(tmp_path / "run", state, keep=1, keep_every=30)
+    assert names(tmp_path / "run") == ["step-00000030", "step-00000060", "step-00000070"]
+
+
+def test_a_snapshot_is_not_changed_by_later_steps(tmp_path, state):
+    state.progress.step, state.progress.guard = 10, {"losses": [1.0]}
+    snapshot = state.snapshot()
+    state.model_parameters["a"].set_data(ms.Tensor(np.zeros(3, np.float32)))
+    state.progress.step = 11
+    state.progress.guard["losses"].append(2.0)
+    save(tmp_path / "run", snapshot, keep=1)
+    restore(tmp_path / "run" / "step-00000010", state)
+    assert state.progress.step == 10 and state.progress.guard == {"losses": [1.0]}
+    assert state.model_parameters["a"].asnumpy().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_all_of_the_progress_comes_back(tmp_path, state):
+    state.progress = Progress(7, 5, 40, 900, LossScale(1024.0, 3), {"norms": [0.1 + 0.2]}, {"a": 1 / 3})
+    expected = copy.deepcopy(state.progress)
+    path = save(tmp_path / "run", state, keep=1)
+    state.progress = Progress()
+    restore(path, state)
+    assert state.progress == expected

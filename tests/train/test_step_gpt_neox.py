@@ -7,11 +7,10 @@ import mindspore as ms
 import numpy as np
 
 from mindgeex.model_zoo.checkpoints.native import named_parameters
-from mindgeex.train.loss import MeanTokenLoss, TokenLoss
 from mindgeex.train.optimizer import AdamW
 from mindgeex.train.optimizer_config import OptimizerConfig
-from mindgeex.train.step import TrainStep
 from tests.model_zoo.foreign import load_foreign
+from tests.train.stepping import curve
 
 TORCH = """
 import sys
@@ -42,12 +41,7 @@ def test_losses_and_gradient_norms_equal_pytorchs(reference_data, interop, tmp_p
     ms.set_context(mode=ms.GRAPH_MODE)
     model = load_foreign(folder)
     optimizer = AdamW(named_parameters(model), OptimizerConfig(0.9, 0.95, 1e-8, 0.1, max_grad_norm=1.0))
-    step = TrainStep(MeanTokenLoss(TokenLoss(model, eod_id=-1)), optimizer).set_train()
-    pairs = []
-    for number, rows in enumerate(expected["batches"]):
-        loss, norm = step(ms.Tensor(rows), ms.Tensor(number, ms.int32), optimizer.scalars(1e-3, number))
-        pairs.append((float(loss), float(norm)))
-    losses, norms = np.array(pairs).T
+    losses, norms = curve(model, optimizer, expected["batches"]).T
     assert np.ptp(expected["losses"]) > 0.01  # the updates matter
     assert np.abs(losses - expected["losses"]).max() < 1e-4
     assert np.abs(norms / expected["norms"] - 1).max() < 1e-3
