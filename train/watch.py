@@ -23,6 +23,7 @@ from mindgeex.train.callbacks.heartbeat import ENDED, INTERVAL_S, read_beats
 
 POLL_S = 0.1
 STATE_INTERVAL_S = 60.0
+NEW_STATE_INTERVAL_S = 10.0
 EVIDENCE_S = 5.0
 """How long a worker that only missed another is no culprit: the other may be slow to leave."""
 SILENT_BEATS = 5
@@ -86,7 +87,7 @@ class Watch:
         """Rank -> when this process saw it get on; other clocks may jump."""
         self.beat_at = dict.fromkeys(processes.workers, now)
         self.relayed_bytes = 0
-        self.shown, self.shown_at = "", 0.0
+        self.shown, self.shown_at = "", now - STATE_INTERVAL_S
         self.stops = 0
         """How often the workers were asked to stop."""
 
@@ -163,8 +164,8 @@ class Watch:
                 late.remove(rank)
         if not late:
             return None
-        rank = self._worst(self.live)
-        return None if rank is None else self._failure(rank, self._hang(rank))
+        worst = self._worst(self.live)
+        return None if worst is None else self._failure(worst, self._hang(worst))
 
     def without_scheduler(self) -> Failure | None:
         """MindSpore's scheduler notices a worker that stands still after half a minute, and gives up."""
@@ -202,20 +203,20 @@ class Watch:
                 print(data.decode(errors="replace"), end="", flush=True)
 
     def show_state(self) -> None:
-        """One line about all ranks: when one enters another stage, and once a minute."""
+        """One line about all ranks: once a minute, and sooner when one enters another stage."""
         if len(self.processes.workers) == 1 or not self.beats:
             return
         stages = Counter(beat["stage"] for beat in self.beats.values())
         now, line = time.monotonic(), ", ".join(f"{count} {stage}" for stage, count in stages.items())
-        if line == self.shown and now - self.shown_at < STATE_INTERVAL_S:
+        if now - self.shown_at < (STATE_INTERVAL_S if line == self.shown else NEW_STATE_INTERVAL_S):
             return
-        if now - self.shown_at < INTERVAL_S:
-            return  # ranks enter a stage one after the other
         self.shown, self.shown_at = line, now
-        steps = [beat["step"] for beat in self.beats.values()]
+        last = max(beat["step"] for beat in self.beats.values())
         slowest = min(self.beats.values(), key=lambda beat: (beat["step"], -beat.get("step_s", 0.0)))
         pace = f", {slowest['step_s']:.3g} s a step" if "step_s" in slowest else ""
-        print(f"workers: {line}; step {max(steps)}; slowest rank {slowest['rank']}: step {slowest['step']}{pace}")
+        print(
+            f"workers: {line}; step {last} (slowest: rank {slowest['rank']}, step {slowest['step']}{pace})", flush=True
+        )
 
     def _worst(self, ranks: list[int]) -> int | None:
         """Who holds the others up: stopped or silent before waiting, then the fewest steps, the longest at them."""
