@@ -111,7 +111,7 @@ def _candidates(corpus: Corpus, tokens: int) -> dict[str, list[Document]]:
 
 
 def _encoded(documents: list[Document], tokenizer: Tokenizer, corpus: Corpus) -> list[np.ndarray]:
-    """The ids of documents, as the build encoded them; a merge of unlike builds forgets which middles were told last."""
+    """The ids of documents, as the build encoded them; a merge of unlike builds forgets which it cut in three."""
     config = corpus.manifest.get("config") or {}
     rules = build_config(FimRules, config.get("fim", {}), f"{corpus.folder}/manifest.json")
     seed = str(config.get("seed", ""))
