@@ -28,7 +28,7 @@ EVIDENCE_S = 5.0
 """How long a worker that only missed another is no culprit: the other may be slow to leave."""
 SILENT_BEATS = 5
 """So many beats left out in a row say that the whole process stands, not only its training."""
-EXCERPT_LINES = 40
+EXCERPT_LINES = 60
 
 
 @dataclass(frozen=True)
@@ -274,4 +274,7 @@ def _excerpt(log: Path) -> str:
     """The last traceback, and what follows it; without one, the last lines."""
     lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    return "\n".join(lines[starts[-1] :][:EXCERPT_LINES] if starts else lines[-EXCERPT_LINES // 2 :])
+    lines = lines[starts[-1] :] if starts else lines[-EXCERPT_LINES // 2 :]
+    if len(lines) > EXCERPT_LINES:
+        lines = [*lines[: EXCERPT_LINES // 4], "...", *lines[-EXCERPT_LINES * 3 // 4 :]]
+    return "\n".join(lines)

@@ -14,6 +14,7 @@ from pathlib import Path
 from mindgeex.common.errors import UserError
 from mindgeex.train.callbacks.base import StepRecord
 from mindgeex.train.callbacks.heartbeat import Heartbeat
+from mindgeex.train.distributed import MissingRanks
 
 STEPS = 20
 
@@ -44,6 +45,8 @@ def work(out: Path, fault: dict, is_real: bool, resume: bool) -> int:
     try:
         for step in range(start + 1, fault.get("steps", STEPS) + 1):
             heartbeat.after_step(StepRecord(step))
+            if step == fault.get("step") and fault["kind"] == "slow_to_leave" and not resume:
+                leave_after_the_other(rank)
             if step == fault.get("step") and rank == fault["rank"] and (fault.get("always") or not resume):
                 fail(fault["kind"])
             if add:
@@ -59,6 +62,13 @@ def work(out: Path, fault: dict, is_real: bool, resume: bool) -> int:
     if fault.get("kind") == "cannot_leave":
         time.sleep(1000)
     return 0
+
+
+def leave_after_the_other(rank: int) -> None:
+    if rank == 0:
+        raise MissingRanks("'step', 60 s: rank 1 is gone", [1])
+    time.sleep(1)
+    raise ValueError("the rows ran out")
 
 
 def fail(kind: str) -> None:

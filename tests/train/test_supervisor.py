@@ -3,16 +3,24 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from mindgeex.common.errors import UserError
 from mindgeex.common.files import sole_writer
+from mindgeex.train.callbacks import heartbeat
+from mindgeex.train.callbacks.base import Callback, StepRecord
+from mindgeex.train.callbacks.heartbeat import Heartbeat, Staged, read_beats
 from mindgeex.train.events import read_events
+from mindgeex.train.supervisor import Job
+from mindgeex.train.watch import Deadlines
 
 MARK = "TEST_OF_SUPERVISOR"
 JOB = Path(__file__).with_name("supervised_job.py")
@@ -77,6 +85,13 @@ def test_a_traceback_of_rank_1_is_shown_and_a_restart_goes_on_where_it_was(tmp_p
     assert (event["event"], event["rank"], event["step"]) == ("failed", 1, 7)
 
 
+def test_the_first_to_fail_is_named_though_one_that_missed_it_left_before(tmp_path):
+    code, said = run(tmp_path, fault={"kind": "slow_to_leave", "rank": 1, "step": 3})
+    assert code == 1, said
+    assert read_events(tmp_path)[0]["rank"] == 1
+    assert "ValueError: the rows ran out" in said
+
+
 def test_a_killed_worker_ends_the_run_and_is_named(tmp_path):
     code, said = run(tmp_path, fault={"kind": "SIGKILL", "rank": 1, "step": 5, "steps": 400})
     assert code == 1, said
@@ -88,7 +103,8 @@ def test_a_stopped_worker_is_named_though_all_hang_in_the_all_reduce_and_the_run
     code, said = run(tmp_path, fault={"kind": "SIGSTOP", "rank": 1, "step": 9}, restarts=1, is_real=True)
     assert code == 0, said
     assert "rank 1 (process" in said
-    assert "while training, step 9, stopped by a signal (others: rank 0 training at step 9); restart 1 of 1" in said
+    what = r"while training, step [89], stopped by a signal \(others: rank 0 training at step [89]\); restart 1 of 1"
+    assert re.search(what, said), said
     assert [at_step(tmp_path, rank) for rank in (0, 1)] == [20, 20]
 
 
@@ -96,7 +112,7 @@ def test_a_deadlock_is_found_though_the_heart_beats_on(tmp_path):
     code, said = run(tmp_path, workers=1, fault={"kind": "deadlock", "rank": 0, "step": 3})
     assert code == 1, said
     assert "rank 0 (process" in said
-    assert "hangs: no progress for 4 s while training, step 3;" in said.replace("for 5 s", "for 4 s")
+    assert re.search(r"hangs: no progress for \d+ s while training, step [23];", said), said
 
 
 def test_a_run_that_fails_at_the_same_step_every_time_is_given_up(tmp_path):
@@ -147,3 +163,63 @@ def test_a_run_has_one_supervisor(tmp_path):
     assert process.returncode == 1
     assert "another process is writing there" in said
     assert at_step(tmp_path, 0) == 0
+
+
+def test_a_step_may_take_many_times_the_median_but_always_the_least():
+    deadlines = Deadlines(training_s=60, training_medians=10)
+    assert deadlines.of({"stage": "training", "step_s": 0.1}) == 60
+    assert deadlines.of({"stage": "training", "step_s": 30.0}) == 300
+    assert deadlines.of({}) == deadlines.connecting_s
+
+
+def test_a_heartbeat_tells_stage_step_and_last_progress_apart_from_being_alive(tmp_path, monkeypatch):
+    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(heartbeat, "LEAST_INTERVAL_S", 0.0)
+    beating = Heartbeat(tmp_path, 3)
+    beating.begin(StepRecord(7))
+    assert (read_beats(tmp_path)[3]["stage"], read_beats(tmp_path)[3]["step"]) == ("compiling", 7)
+    for step in (8, 9):
+        time.sleep(0.06)
+        beating.after_step(StepRecord(step))
+    first = read_beats(tmp_path)[3]
+    assert (first["stage"], first["step"]) == ("training", 9)
+    assert 0.06 <= first["step_s"] < 5
+    time.sleep(0.3)  # a main thread that hangs
+    later = read_beats(tmp_path)[3]
+    assert later["time"] > first["time"] + 0.1
+    assert later["progress"] == first["progress"]
+    beating.end()
+    assert read_beats(tmp_path)[3]["stage"] == "finished"
+    assert not beating.thread.is_alive()
+
+
+def test_what_callbacks_do_is_a_stage_of_its_own_and_an_error_is_the_last_one(tmp_path):
+    seen = []
+
+    class Evaluation(Callback):
+        def after_step(self, record: StepRecord) -> None:
+            seen.append(beating.beat["stage"])
+
+    beating = Heartbeat(tmp_path, 0)
+    with pytest.raises(ValueError), ExitStack() as ending:
+        ending.callback(beating.end)
+        beating.after_step(StepRecord(1))
+        Staged(beating, "evaluating", Evaluation()).after_step(StepRecord(1))
+        seen.append(beating.beat["stage"])
+        raise ValueError
+    assert seen == ["evaluating", "training"]
+    assert read_beats(tmp_path)[0]["stage"] == "failed"
+
+
+def test_a_heart_that_cannot_write_is_no_reason_to_end_a_run(tmp_path):
+    (tmp_path / "heartbeats").write_text("not a folder")
+    beating = Heartbeat(tmp_path, 0)
+    beating.after_step(StepRecord(1))
+    beating.end()
+    assert read_beats(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("option", "value"), [("workers", 0), ("restarts", -1)])
+def test_numbers_that_make_no_sense_are_refused_by_their_option(tmp_path, option, value):
+    with pytest.raises(UserError, match=f"--{option} {value}"):
+        Job(("-c", "pass"), tmp_path, **{option: value})

@@ -32,7 +32,7 @@ ENDED = ("finished", "stopped", "failed")
 """Stages after which a worker only has to leave."""
 
 INTERVAL_S = 1.0
-LEAST_INTERVAL_S = 0.05
+LEAST_INTERVAL_S = 0.02
 """The step is written at its end, too, unless that is sooner than this after the last time."""
 REMEMBERED_STEPS = 101
 """Steps whose median `step_s` is."""
