@@ -17,7 +17,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.layers import Dropout, HashedBits, Linear
+from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.layers import Dropout, HashedBits, Linear, fuses
 
 MASKED_SCORE = -10000.0
 """Added to a score that must not count; exp of it is 0 in float32 and it still fits float16."""
@@ -36,9 +37,17 @@ class DotProductAttention(nn.Cell):
         self.softmax = ops.Softmax(axis=-1)
         self.dropout = Dropout(config.dropout_rate, salt)
         self.mix = ops.BatchMatMul()
+        self.fused = self.dropping = None
+        if fuses(compute) and not half:
+            hashing = (self.dropout.keeps.salt, self.dropout.keeps.threshold)
+            self.fused = fused.masked_softmax(self.query_scale, 0.0, *hashing)
+            self.dropping = fused.masked_softmax(self.query_scale, config.dropout_rate, *hashing)
 
     def construct(self, q_BATD: Tensor, k_BAKD: Tensor, v_BAKD: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Queries, keys, values and the additive mask -> [B, A, T, D]."""
+        if self.fused is not None:
+            soften = self.dropping if self.training else self.fused
+            return self.mix(soften(self.scores(q_BATD, k_BAKD), mask_B1TK, seeds_B), v_BAKD)
         if self.key_scale is not None:
             k_BAKD = k_BAKD * self.key_scale
         scores_BATK = self.scores(q_BATD * self.query_scale, k_BAKD).astype(self.softmax_dtype)

@@ -63,6 +63,9 @@ class CodeGeeX(nn.Cell):
         self.position_embedding = Embedding(config.seq_length, hidden, std, compute)
         self.embedding_dropout = Dropout(config.dropout_rate, salt=4 * config.num_layers)
         self.blocks = nn.CellList([Block(config, index, compute) for index in range(config.num_layers - 1)])
+        if compute.recompute:
+            for block in self.blocks:
+                block.recompute()
         self.final_norm = LayerNorm(hidden, config.layer_norm_epsilon)
         self.query_embedding = Embedding(config.seq_length, hidden, std, compute)
         # The original takes this one's softmax in float32, whatever the blocks do.

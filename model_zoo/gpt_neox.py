@@ -44,6 +44,9 @@ class GPTNeoX(nn.Cell):
         self.word_embedding = Embedding(config.vocab_size, hidden, std, compute)
         self.embedding_dropout = Dropout(config.dropout_rate, salt=4 * config.num_layers)
         self.blocks = nn.CellList([Block(config, index, compute) for index in range(config.num_layers)])
+        if compute.recompute:
+            for block in self.blocks:
+                block.recompute()
         self.final_norm = LayerNorm(hidden, config.layer_norm_epsilon)
         self.head = Linear(hidden, config.vocab_size, std, compute, bias=False)
 

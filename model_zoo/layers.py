@@ -11,6 +11,12 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
+from mindgeex.model_zoo.kernels import fused
+
+
+def fuses(compute: ComputeConfig) -> bool:
+    """Whether the cells use the fused kernels of a CPU; without them they compose MindSpore's operators."""
+    return compute.dtype == compute.softmax_dtype == "float32" and fused.kernels_here()
 
 
 class Linear(nn.Cell):
@@ -23,7 +29,7 @@ class Linear(nn.Cell):
         self.weight = Parameter(initializer(Normal(init_std), (out_size, in_size), ms.float32), name="weight")
         self.bias = Parameter(initializer("zeros", (out_size,), ms.float32), name="bias") if bias else None
         self.matmul = ops.MatMul(transpose_b=True)
-        self.add = ops.Add()
+        self.add = fused.add_bias() if fuses(compute) else ops.Add()
 
     def construct(self, x_BTI: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
@@ -41,11 +47,15 @@ class LayerNorm(nn.Cell):
         super().__init__()
         self.gamma = Parameter(initializer("ones", (size,), ms.float32), name="gamma")
         self.beta = Parameter(initializer("zeros", (size,), ms.float32), name="beta")
+        self.fused = fused.layer_norm(epsilon) if fused.kernels_here() else None
         self.norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=epsilon)
 
     def construct(self, x_BTH: Tensor) -> Tensor:
         """[..., H] -> [..., H], in the type that came."""
-        return self.norm(x_BTH.astype(ms.float32), self.gamma, self.beta)[0].astype(x_BTH.dtype)
+        x_f32_BTH = x_BTH.astype(ms.float32)
+        if self.fused is not None:
+            return self.fused(x_f32_BTH, self.gamma, self.beta).astype(x_BTH.dtype)
+        return self.norm(x_f32_BTH, self.gamma, self.beta)[0].astype(x_BTH.dtype)
 
 
 class Embedding(nn.Cell):
@@ -74,11 +84,14 @@ class Dropout(nn.Cell):
         super().__init__()
         self.rate = rate
         self.keeps = HashedBits(rate, salt)
+        self.fused = fused.dropout(rate, self.keeps.salt, self.keeps.threshold) if fused.kernels_here() else None
 
     def construct(self, x: Tensor, seeds_B: Tensor) -> Tensor:
         """[B, ...], and the rows' seeds, int32 -> the same shape."""
         if self.rate == 0.0 or not self.training:
             return x
+        if self.fused is not None and x.dtype == ms.float32:
+            return self.fused(x, seeds_B)
         keep = self.keeps(x.size // seeds_B.size, seeds_B).astype(x.dtype).reshape(x.shape)
         return x * keep * (1.0 / (1.0 - self.rate))
 
@@ -110,8 +123,14 @@ class FastGelu(nn.Cell):
     Equal to MindSpore's FastGeLU, which is written so that float16 does not overflow, and 8 times as fast on CPU.
     """
 
+    def __init__(self):
+        super().__init__()
+        self.fused = fused.fast_gelu() if fused.kernels_here() else None
+
     def construct(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
+        if self.fused is not None and x.dtype == ms.float32:
+            return self.fused(x)
         return x * ops.sigmoid(1.702 * x)
 
 

@@ -4,6 +4,8 @@
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from mindgeex.model_zoo.kernels import fused
+
 
 class TokenLoss(nn.Cell):
     """Rows of S + 1 tokens to the negative log-likelihood of each next token."""
@@ -13,11 +15,15 @@ class TokenLoss(nn.Cell):
         self.model = model
         self.log_softmax = ops.LogSoftmax(axis=-1)
         self.pick = ops.GatherD()
+        self.fused = fused.cross_entropy() if fused.kernels_here() else None
 
     def construct(self, rows_BS1: Tensor, seeds_B: Tensor) -> Tensor:
         """Rows [B, S + 1] int32 and the seeds of their dropout -> nats [B, S] float32."""
         inputs_BS, labels_BS = rows_BS1[:, :-1], rows_BS1[:, 1:]
         logits_BSV = self.model(inputs_BS, seeds_B).astype(ms.float32)
+        if self.fused is not None:
+            logits_NV = logits_BSV.reshape(-1, logits_BSV.shape[-1])
+            return self.fused(logits_NV, labels_BS.reshape(-1)).reshape(inputs_BS.shape)
         log_probabilities_NV = self.log_softmax(logits_BSV.reshape(-1, logits_BSV.shape[-1]))
         return -self.pick(log_probabilities_NV, 1, labels_BS.reshape(-1, 1)).reshape(inputs_BS.shape)
 
