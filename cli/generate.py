@@ -36,7 +36,8 @@ class CheckpointCompleter:
         self.sampling = sampling
         int8 = int8 or (not is_adapter(checkpoint) and is_int8(checkpoint))
         model = load_int8_model(checkpoint) if int8 else load_model(checkpoint)
-        self.generator = TextGenerator(model, load_tokenizer(checkpoint / "tokenizer"), max_rows)
+        self.tokenizer = load_tokenizer(checkpoint / "tokenizer")
+        self.generator = TextGenerator(model, self.tokenizer, max_rows)
         self.description: dict[str, object] = {
             "checkpoint": str(checkpoint),
             "weights_sha256": weights_sha256(checkpoint),
@@ -167,9 +168,10 @@ def generate(
         raise UserError("--stream prints one text as it grows: leave out --num-samples, --num-beams and --json")
     if suffix is not None and long_prompts == "truncate":
         raise UserError("--suffix: cutting from the left would take the mark of the prefix: leave out --long-prompts")
-    generator = load_completer(checkpoint, sampling, max_rows=max_rows, int8=int8).generator
+    completer = load_completer(checkpoint, sampling, max_rows=max_rows, int8=int8)
+    generator = completer.generator
     if suffix is not None:
-        generator.tokenizer = FillingTokenizer(generator.tokenizer, suffix, fim_tokens)
+        generator.tokenizer = FillingTokenizer(completer.tokenizer, suffix, fim_tokens)
     if stream:
         pieces = generator.stream(text, sampling, seed, ends, long_prompts)
         print(text, end="", flush=True)

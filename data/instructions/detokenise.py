@@ -73,7 +73,8 @@ def _crosses_line(words: list[str], start: int, end: int) -> bool:
 
 
 def _python_lines(tokens: list[str]) -> Iterator[tuple[int, list[str]]]:
-    depth, words = 0, []
+    depth = 0
+    words: list[str] = []
     for token in tokens:
         if token in ("NEW_LINE", "INDENT", "DEDENT"):
             if words:

@@ -3,14 +3,18 @@
 import io
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from mindgeex.cli.generate import Language
+from mindgeex.cli.generate import FillingTokenizer, Language
 from mindgeex.cli.main import main
+from mindgeex.data.fim import FimRules, cut, encode_document
+from mindgeex.data.tokenizers import train_tokenizer
 from mindgeex.model_zoo.decoding.stops import FUNCTION_ENDS
+from mindgeex.train.checkpointing import Progress
 from tests.cli.test_main import mindgeex
 
 PROMPT = "# language: Python\ndef "
@@ -131,9 +135,28 @@ def test_a_prompt_file_that_is_none_is_named(tmp_path, capsys, content, message)
     assert f"{file}: {message}" in capsys.readouterr().err
 
 
+def test_the_middle_is_asked_for_in_the_order_of_training_with_the_tag_in_front(tmp_path):
+    names = ("<a>", "<b>", "<c>")
+    tokenizer = train_tokenizer([PROMPT * 20, "变量\n"], 300, tmp_path / "tokenizer", special=names)
+    rules = FimRules(rate=1.0, spm_rate=0.0, tokens=names)
+    text, key = "x = 变量\ny = 2\n", ("key",)
+    prefix, middle, suffix = cut(text, key)
+    told = encode_document(text, "# language: Python", tokenizer, rules, key).tolist()
+    asked = FillingTokenizer(tokenizer, suffix, names).encode(f"# language: Python\n{prefix}")
+    assert told == asked + tokenizer.encode(middle)
+    untagged = encode_document(text, "", tokenizer, rules, key).tolist()
+    assert untagged == FillingTokenizer(tokenizer, suffix, names).encode(prefix) + tokenizer.encode(middle)
+
+
+def test_a_suffix_needs_a_tokenizer_with_the_three_tokens(checkpoint, capsys):
+    assert main(["generate", "--checkpoint", str(checkpoint), "--prompt", "a", "--suffix", "b"]) == 2
+    assert "no special token <|fim_prefix|>" in capsys.readouterr().err
+
+
 def test_a_checkpoint_whose_weights_were_altered_is_refused_by_the_command(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    (tmp_path / "state.json").write_text(json.dumps({"step": 1, "sha256": {"model.safetensors": "0" * 64}}))
+    state = {"progress": asdict(Progress()), "sha256": {"model.safetensors": "0" * 64}}
+    (tmp_path / "state.json").write_text(json.dumps(state))
     ran = mindgeex("generate", "--checkpoint", tmp_path, "--prompt", "x")
     assert ran.returncode == 2 and ran.stdout == ""
     assert ran.stderr.startswith(f"mindgeex: {tmp_path}/model.safetensors: truncated or altered since it was written")

@@ -75,6 +75,13 @@ def trained(model, steps: int = 3):
     return [float(run(ms.Tensor(IDS), seeds).asnumpy()) for _ in range(steps)]
 
 
+def difference(one, other) -> float:
+    """Largest difference of two plain models' weights; comparing logits would compile two graphs."""
+    first, second = named_parameters(one), named_parameters(other)
+    assert first.keys() == second.keys()
+    return max(np.abs(first[name].asnumpy() - second[name].asnumpy()).max() for name in first)
+
+
 def values(parameters) -> dict[str, np.ndarray]:
     return {name: parameter.asnumpy().copy() for name, parameter in parameters.items()}
 
@@ -178,11 +185,11 @@ def test_a_folder_with_an_adapter_loads_as_its_base_with_the_adapter_merged(adap
     started = model_of("codegeex")
     assert initial_config(place) == started.config
     load_weights(place, started)
-    assert np.array_equal(logits(started), logits(model))
+    assert difference(started, model) == 0
 
 
 def test_an_adapter_on_an_adapter_and_one_on_another_format_find_their_bases(adapter, tmp_path) -> None:
-    base, place, adapted = adapter
+    base, place, _ = adapter
     convert(base, tmp_path / "base.ckpt", "mindspore")
     with pytest.raises(UserError, match="does not say the model's sizes"):
         initial_config(tmp_path / "base.ckpt")
@@ -193,19 +200,18 @@ def test_an_adapter_on_an_adapter_and_one_on_another_format_find_their_bases(ada
         (tmp_path / name).mkdir()
         info = AdapterInfo(str(other), weights_sha256(other), LORA)
         save_adapter(tmp_path / name, model.config, adapter_parameters(model), info)
-        expected = adapted if name == "first" else logits(load_model(base))
-        assert np.abs(logits(load_model(tmp_path / name)) - expected).max() <= 1e-5
+        assert difference(load_model(tmp_path / name), load_model(place if name == "first" else base)) == 0
 
 
 def test_the_command_line_merges_and_unmerges(adapter, tmp_path, capsys) -> None:
-    base, place, adapted = adapter
+    base, place, _ = adapter
     merged, back = tmp_path / "merged", tmp_path / "back"
     assert main(["lora", "merge", str(place), "--out", str(merged)]) == 0
-    assert np.abs(logits(load_model(merged)) - adapted).max() <= 1e-5
+    assert difference(load_model(merged), load_model(place)) == 0
     assert (merged / "tokenizer" / "vocab.json").is_file()
     assert main(["lora", "unmerge", str(merged), "--adapter", str(place), "--out", str(back)]) == 0
     assert "the base's weights" in capsys.readouterr().out
-    assert np.abs(logits(load_model(back)) - logits(load_model(base))).max() <= 1e-5
+    assert difference(load_model(back), load_model(base)) <= 3e-8
     assert main(["lora", "merge", str(place), "--out", str(merged)]) == 2
     assert "exists already" in capsys.readouterr().err
 
