@@ -10,6 +10,7 @@ that is wrong rather than none.
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -26,6 +27,8 @@ STATE_INTERVAL_S = 60.0
 NEW_STATE_INTERVAL_S = 10.0
 EVIDENCE_S = 5.0
 """How long a worker that only missed another is no culprit: the other may be slow to leave."""
+MISSED_ANOTHER = re.compile(r"MissingRanks|Launch kernel failed: \S*(AllReduce|AllGather|Broadcast)")
+"""What the log of such a worker says: ours, or MindSpore's."""
 SILENT_BEATS = 5
 """So many beats left out in a row say that the whole process stands, not only its training."""
 EXCERPT_LINES = 60
@@ -141,16 +144,16 @@ class Watch:
         bad = {r: c for r, c in self.codes.items() if c and not (self.stops and c == -signal.SIGTERM)}
         if not bad:
             return None
-        time.sleep(POLL_S)  # those that fail together
         logs = {rank: _excerpt(launch.log_path(self.logs, rank)) for rank in bad}
-        victims = [rank for rank in bad if "MissingRanks" in logs[rank]]
-        if len(victims) == len(bad) and self.live and time.monotonic() - self.progress_at[victims[0]] < EVIDENCE_S:
-            return None
-        if len(victims) == len(bad) and (stalled := self._worst(self.live)) is not None:
-            return self._failure(stalled, self._hang(stalled))
+        victims = [rank for rank in bad if self._is_victim(bad[rank], logs[rank])]
+        if len(victims) == len(bad) and self.live:
+            if time.monotonic() - self.progress_at[victims[0]] < EVIDENCE_S:
+                return None
+            if (worst := self._worst(self.live)) is not None:
+                return self._failure(worst, self._hang(worst))
         rank = next((r for r in bad if r not in victims), victims[0] if victims else 0)
         code = bad[rank]
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return self._failure(rank, f"rank {rank} (process {self.processes.workers[rank]}) {how}", logs[rank], code == 2)
 
     def hanging(self) -> Failure | None:
@@ -218,6 +221,11 @@ class Watch:
             f"workers: {line}; step {last} (slowest: rank {slowest['rank']}, step {slowest['step']}{pace})", flush=True
         )
 
+    def _is_victim(self, code: int, log: str) -> bool:
+        """Whether it left because another did not come, as MindSpore's own SIGTERM says where one stands still."""
+        stands = any(launch.is_stopped(self.processes.workers[r]) or self._is_silent(r) for r in self.live)
+        return bool(MISSED_ANOTHER.search(log)) or (code == -signal.SIGTERM and stands)
+
     def _worst(self, ranks: list[int]) -> int | None:
         """Who holds the others up: stopped or silent before waiting, then the fewest steps, the longest at them."""
 
@@ -268,6 +276,11 @@ class Watch:
 
 def _place(beat: Mapping[str, Any]) -> tuple[object, ...]:
     return beat.get("pid"), beat.get("stage"), beat.get("step"), beat.get("progress")
+
+
+def _signal_name(number: int) -> str:
+    known = {int(member): member.name for member in signal.Signals}
+    return known.get(number, f"signal {number}")
 
 
 def _excerpt(log: Path) -> str:
