@@ -3,10 +3,11 @@ r"""XLCoST's programs, which are tokens with blanks between, back to source code
 What the data set has, and what becomes of it:
 - `NEW_LINE` is a line end, `INDENT` and `DEDENT` (Python) begin and end a block of four more blanks.
 - The content of a string literal stands in pieces between the quotes; the pieces are joined, `▁` is a blank,
-  `STRNEWLINE` and `TABSYMBOL` are a line end and a tab (the conventions of TransCoder's tokenizer, which XLCoST used).
+  `STRNEWLINE` and `TABSYMBOL` are `\n` and `\t` (the conventions of TransCoder's tokenizer, which XLCoST used). A
+  literal of a line end alone is `"NEW_LINE"`, with the punctuation behind it in the same word.
 - Outside of literals a blank stays between two tokens unless the second is one of `) ] , ;` or the first one of `( [`,
-  or a name stands before a `(` or `[` or beside `++` or `--`, or one of them is `.` (not in PHP, where it joins
-  strings), `::` or `->` (C, C++, PHP).
+  or a name stands before a `(` or `[` or beside `++` or `--`, or the first is a sign (`-1`, `!x`), or one of them is `.`
+  (not in PHP, where it joins strings), `::` or `->` (C, C++, PHP).
 - In languages with braces a line ends behind `{`, `}` and `;`, a block is four blanks deeper, and braces of
   initialisers (behind `=`, `,`, `(`, `[`, `]`, `return`) stay on their line.
 
@@ -28,10 +29,12 @@ KEYWORDS = {
 """Before a bracket these keep their blank."""
 WORD = re.compile(r"[\w$]+\Z")
 QUOTES = {'"', "'", '"""', "'''", "`"}
-ESCAPES = {"▁": " ", "STRNEWLINE": "\n", "TABSYMBOL": "\t"}
+ESCAPES = {"▁": " ", "STRNEWLINE": r"\n", "TABSYMBOL": r"\t"}
+LINE_END_LITERAL = re.compile(r'"NEW_LINE"(\S*)')
 INLINE_BRACE_AFTER = {"=", ",", "(", "[", "]", "return", "{", "=>", ":"}
 STAYS_BEHIND_BRACE = {";", ",", ")", "else", "catch", "finally", "while", "]", "."}
 STEPS = {"++", "--"}
+SIGNS = {"-", "!", "~"}
 INDENT = "    "
 
 
@@ -42,7 +45,8 @@ def detokenise(line: str, language: str) -> str:
         line: its tokens.
         language: as XLCoST calls it: C, C++, C#, Java, Javascript, PHP, Python.
     """
-    tokens = list(_literals(line.split(), language))
+    words = LINE_END_LITERAL.sub(lambda found: f'" STRNEWLINE " {" ".join(found[1])}', line).split()
+    tokens = list(_literals(words, language))
     lines = _python_lines(tokens) if language == "Python" else _brace_lines(tokens)
     text = "\n".join(INDENT * depth + _joined(words, language) if words else "" for depth, words in lines)
     return text.strip("\n") + "\n"
@@ -119,22 +123,29 @@ def _brace_lines(tokens: list[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _joined(words: list[str], language: str) -> str:
-    tight = {"."} - ({"."} if language == "PHP" else set()) | {"::"}
+    tight = {"::"} | ({"."} if language != "PHP" else set())
     tight |= {"->"} if language in ("C", "C++", "PHP") else set()
     text = words[0]
-    for before, word in zip(words, words[1:], strict=False):
-        name_before = before in (")", "]") or (WORD.match(before) is not None and before not in KEYWORDS)
-        blank = not (
+    for earlier, before, word in zip(["", *words], words, words[1:], strict=False):
+        is_glued = (
             word in CLOSING
             or before in OPENING
-            or (word in OPENING and name_before)
+            or (word in OPENING and _ends_operand(before, literals=False))
             or word in tight
             or before in tight
             or (word == ":" and language == "Python")
+            or (word in STEPS and WORD.match(before))
+            or (before in STEPS and WORD.match(word))
+            or (before in SIGNS and not _ends_operand(earlier) and not word.startswith(before))
         )
-        if word in STEPS and WORD.match(before) or before in STEPS and WORD.match(word):
-            blank = False
-        if not blank and (word == "." or before == ".") and (before.isdigit() or word.isdigit()):
-            blank = True
-        text += f" {word}" if blank else word
+        if (word == "." or before == ".") and (before.isdigit() or word.isdigit()):
+            is_glued = False
+        text += word if is_glued else f" {word}"
     return text
+
+
+def _ends_operand(word: str, literals: bool = True) -> bool:
+    """Whether a `(` behind the word calls it, or a `-` subtracts from it."""
+    if literals and word[:1] in QUOTES:
+        return True
+    return word in (")", "]") or (WORD.match(word) is not None and word not in KEYWORDS)

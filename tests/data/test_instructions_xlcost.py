@@ -68,6 +68,12 @@ def test_a_program_in_cpp_still_compiles(tmp_path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_line_ends_and_tabs_in_literals_come_back_as_escapes() -> None:
+    assert detokenise('printf ( " % d STRNEWLINE " , result ) ;', "C") == 'printf("%d\\n", result);\n'
+    java = 'System . out . print ( " a ▁ = ▁ " + a + " TABSYMBOL TABSYMBOL ( C ) " + "NEW_LINE"); } int b = 2 ;'
+    assert detokenise(java, "Java").startswith('System.out.print("a = " + a + "\\t\\t(C)" + "\\n");\n')
+
+
 def test_python_gets_its_blocks_and_literals_back() -> None:
     assert detokenise(PYTHON, "Python") == (
         "def best(a, n):\n"
