@@ -6,8 +6,8 @@ What the data set has, and what becomes of it:
   `STRNEWLINE` and `TABSYMBOL` are `\n` and `\t` (the conventions of TransCoder's tokenizer, which XLCoST used). A
   literal of a line end alone is `"NEW_LINE"`, with the punctuation behind it in the same word.
 - Outside of literals a blank stays between two tokens unless the second is one of `) ] , ;` or the first one of `( [`,
-  or a name stands before a `(` or `[` or beside `++` or `--`, or the first is a sign (`-1`, `!x`), or one of them is `.`
-  (not in PHP, where it joins strings), `::` or `->` (C, C++, PHP).
+  or a name stands before a `(` or `[` or beside `++` or `--`, or the first is a sign (`-1`, `!x`), or one of them is
+  `.` (not in PHP, where it joins strings), `::` or `->` (C, C++, PHP).
 - In languages with braces a line ends behind `{`, `}` and `;`, a block is four blanks deeper, and braces of
   initialisers (behind `=`, `,`, `(`, `[`, `]`, `return`) stay on their line.
 
