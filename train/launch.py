@@ -26,6 +26,9 @@ PR_SET_CHILD_SUBREAPER = 36
 ADOPTION_S = 120
 """How long msrun may take to leave, so that its children come to the supervisor."""
 IDENTIFICATION_S = 2
+NODE_TIMEOUT_S = 4 * 3600
+"""MindSpore's AllReduce fails when another worker comes so much later. Its own limit is half a minute; a checkpoint takes
+longer. The deadlines of the watch hold all the same."""
 
 SCHEDULER = "from mindspore import communication\ncommunication.init()"
 
@@ -63,6 +66,7 @@ def start(
     shim = ["-m", "mindgeex.train.launch", str(os.getpid()), str(run_folder.absolute()), str(logs.absolute()), *worker]
     bin_folder = str(Path(sys.executable).parent)
     environment = {**environment, "PATH": f"{bin_folder}{os.pathsep}{environment.get('PATH', os.defpath)}"}
+    environment.setdefault("MS_NODE_TIMEOUT", str(NODE_TIMEOUT_S))
     if workers == 1:
         return Processes({0: _spawn([sys.executable, *shim], log_path(logs, 0), environment)}, None)
     msrun = [sys.executable, "-m", "mindspore.parallel.cluster.run", f"--worker_num={workers}",

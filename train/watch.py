@@ -165,7 +165,7 @@ class Watch:
                 self._kill(rank)  # its work is done and saved: only leaving it cannot
                 self.codes[rank] = 0
                 late.remove(rank)
-        if not late:
+        if all(self._may_wait(rank, late) for rank in late):
             return None
         worst = self._worst(self.live)
         return None if worst is None else self._failure(worst, self._hang(worst))
@@ -221,10 +221,20 @@ class Watch:
             f"workers: {line}; step {last} (slowest: rank {slowest['rank']}, step {slowest['step']}{pace})", flush=True
         )
 
+    def _may_wait(self, rank: int, late: list[int]) -> bool:
+        """Whether it waits for one that is in time in a stage that may take longer than a step."""
+        if self._stands(rank) or self.beats.get(rank, {}).get("stage") != "training":
+            return False
+        others = [self.beats.get(r, {}).get("stage", "connecting") for r in self.live if r not in late]
+        return any(stage in ("connecting", "compiling", "evaluating", "saving") for stage in others)
+
+    def _stands(self, rank: int) -> bool:
+        return launch.is_stopped(self.processes.workers[rank]) or self._is_silent(rank)
+
     def _is_victim(self, code: int, log: str) -> bool:
         """Whether it left because another did not come, as MindSpore's own SIGTERM says where one stands still."""
-        stands = any(launch.is_stopped(self.processes.workers[r]) or self._is_silent(r) for r in self.live)
-        return bool(MISSED_ANOTHER.search(log)) or (code == -signal.SIGTERM and stands)
+        missed = MISSED_ANOTHER.search(log) is not None
+        return missed or (code == -signal.SIGTERM and any(self._stands(other) for other in self.live))
 
     def _worst(self, ranks: list[int]) -> int | None:
         """Who holds the others up: stopped or silent before waiting, then the fewest steps, the longest at them."""

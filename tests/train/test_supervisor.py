@@ -17,10 +17,11 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import sole_writer
 from mindgeex.train.callbacks import heartbeat
 from mindgeex.train.callbacks.base import Callback, StepRecord
-from mindgeex.train.callbacks.heartbeat import Heartbeat, Staged, read_beats
+from mindgeex.train.callbacks.heartbeat import Heartbeat, Staged, first_beat, heartbeat_path, read_beats, write_beat
 from mindgeex.train.events import read_events
+from mindgeex.train.launch import Processes
 from mindgeex.train.supervisor import Job
-from mindgeex.train.watch import Deadlines
+from mindgeex.train.watch import Deadlines, Watch
 
 MARK = "TEST_OF_SUPERVISOR"
 JOB = Path(__file__).with_name("supervised_job.py")
@@ -223,3 +224,24 @@ def test_a_heart_that_cannot_write_is_no_reason_to_end_a_run(tmp_path):
 def test_numbers_that_make_no_sense_are_refused_by_their_option(tmp_path, option, value):
     with pytest.raises(UserError, match=f"--{option} {value}"):
         Job(("-c", "pass"), tmp_path, **{option: value})
+
+
+def test_a_rank_may_wait_for_another_that_saves_but_not_for_ever(tmp_path):
+    sleeping = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+    try:
+        processes = Processes({rank: process.pid for rank, process in enumerate(sleeping)}, None)
+        watch = Watch(tmp_path, Deadlines(training_s=0.2, saving_s=0.8), processes, tmp_path)
+        for rank, stage in enumerate(["saving", "training"]):
+            write_beat(heartbeat_path(tmp_path, rank), first_beat(rank) | {"stage": stage, "step": 5})
+        watch.look()
+        time.sleep(0.3)
+        assert watch.hanging() is None
+        time.sleep(0.6)
+        failure = watch.hanging()
+        assert failure is not None
+        assert failure.rank == 0
+        assert "while saving, step 5 (others: rank 1 training at step 5)" in failure.what
+    finally:
+        for process in sleeping:
+            process.kill()
+            process.wait()
