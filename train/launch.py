@@ -27,8 +27,8 @@ ADOPTION_S = 120
 """How long msrun may take to leave, so that its children come to the supervisor."""
 IDENTIFICATION_S = 2
 NODE_TIMEOUT_S = 4 * 3600
-"""MindSpore's AllReduce fails when another worker comes so much later. Its own limit is half a minute; a checkpoint takes
-longer. The deadlines of the watch hold all the same."""
+"""MindSpore's AllReduce fails when another worker comes so much later. Its own limit is half a minute; a checkpoint
+takes longer. The deadlines of the watch hold all the same."""
 
 SCHEDULER = "from mindspore import communication\ncommunication.init()"
 
