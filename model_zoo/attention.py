@@ -11,6 +11,7 @@ only: here its inputs are checked, its numbers are not.
 # Shapes: B batch, S sequence, T queries (S, or 1 when decoding), K keys, H hidden, A heads, D head width (H = A*D),
 #         R rotated values of a head
 import math
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -37,7 +38,8 @@ class DotProductAttention(nn.Cell):
         self.softmax = ops.Softmax(axis=-1)
         self.dropout = Dropout(config.dropout_rate, salt)
         self.mix = ops.BatchMatMul()
-        self.fused = self.dropping = None
+        self.fused: Any = None
+        self.dropping: Any = None
         if fuses(compute) and not half:
             hashing = (self.dropout.keeps.salt, self.dropout.keeps.threshold)
             self.fused = fused.masked_softmax(self.query_scale, 0.0, *hashing)
