@@ -28,13 +28,12 @@ class CheckpointCompleter:
 
     def __init__(self, checkpoint: Path, sampling: Sampling, max_rows: int, int8: bool = False):
         from mindgeex.data.tokenizers import load_tokenizer
-        from mindgeex.model_zoo.checkpoints.adapter import is_adapter
         from mindgeex.model_zoo.checkpoints.native import load_model, weights_sha256
         from mindgeex.model_zoo.decoding.generator import TextGenerator
         from mindgeex.model_zoo.int8 import is_int8, load_int8_model
 
         self.sampling = sampling
-        int8 = int8 or (not is_adapter(checkpoint) and is_int8(checkpoint))
+        int8 = int8 or is_int8(checkpoint)
         model = load_int8_model(checkpoint) if int8 else load_model(checkpoint)
         self.tokenizer = load_tokenizer(checkpoint / "tokenizer")
         self.generator = TextGenerator(model, self.tokenizer, max_rows)

@@ -65,6 +65,7 @@ def quickstart(
 
     with stage("2. training: mindgeex train", seconds):
         summary = train(config, out / "corpus", out / "run", resume=True)
+        assert summary is not None  # which only other workers of a group get
         write_page(out / "run" / "report.html", "Training run", train_report.sections(out / "run"))
 
     with stage("3. generation: mindgeex generate", seconds):

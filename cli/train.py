@@ -30,16 +30,18 @@ def train(
         resume: go on from the last whole checkpoint in the run's folder.
         set: settings that differ from the recipe, such as schedule.peak=1e-3 steps=50.
         task: instruction data to fine-tune on, NAME=PATH each, instead of a corpus.
-        init: checkpoint to start from, of any format.
+        init: checkpoint to start from, of any format, or a run, whose newest whole checkpoint is taken.
         max_time: stop in good order after this time, such as 90, 30m or 12h.
         workers: data parallel processes on this machine, started with msrun.
         restarts: how often to go on from the last checkpoint after a worker has died or hung.
     """
+    from mindgeex.train.checkpointing import newest_whole
     from mindgeex.train.config import load_recipe
     from mindgeex.train.stopping import StopRequest, parse_duration
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if init is not None:
+        init = newest_whole(init / "checkpoints") or init
         set = (*set, f"init={init}")  # noqa: A001
     if task:
         set = (*set, task_setting(task))  # noqa: A001
@@ -60,7 +62,7 @@ def train(
         group = connect(os.environ, timeout_s=600)
         summary = run_training(config, data, folder, resume, group, stop)
         group.close()
-    if group.is_first:
+    if summary is not None:
         write_page(folder / "report.html", f"Training run {folder.name}", sections(folder))
         print("\n".join(summary.lines()) + f"\nreport: {folder / 'report.html'}")
     return 0

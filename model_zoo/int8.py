@@ -20,6 +20,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindgeex.common.config import build_config, read_yaml
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import atomic_folder
+from mindgeex.model_zoo.checkpoints.adapter import is_adapter
 from mindgeex.model_zoo.checkpoints.containers.safetensors_file import read_safetensors_folder
 from mindgeex.model_zoo.checkpoints.native import (
     MODEL_FILE,
@@ -125,6 +126,8 @@ def is_int8(folder: Path) -> bool:
     Raises:
         UserError: the weights are missing or damaged.
     """
+    if is_adapter(folder):
+        return False
     return (folder / MODEL_FILE).is_file() and any(name.endswith(".scale") for name in read_safetensors_folder(folder))
 
 

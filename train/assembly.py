@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mindgeex.common.config import as_tree
-from mindgeex.model_zoo.checkpoints.adapter import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, AdapterInfo
+from mindgeex.model_zoo.checkpoints.adapter import ADAPTER_WEIGHTS_FILE, AdapterInfo, save_adapter
 from mindgeex.model_zoo.checkpoints.initial import load_weights
-from mindgeex.model_zoo.checkpoints.native import MODEL_FILE, named_parameters, save_tensors, weights_sha256
+from mindgeex.model_zoo.checkpoints.native import named_parameters, weights_sha256
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.lora import adapter_parameters, add_lora
@@ -36,7 +33,7 @@ def assemble(
     plan = plan_batch(config.batch, data.feed.seq_length, workers)
     model = build_model(data.model, config.compute)
     if config.init is not None:
-        load_weights(Path(config.init), model)
+        load_weights(Path(config.init), model, config.model or "")
     if config.lora is not None:
         add_lora(model, config.lora, config.seed)
     parameters = named_parameters(model)
@@ -53,9 +50,7 @@ def assemble(
         info = AdapterInfo(str(Path(config.init).resolve()), weights_sha256(Path(config.init)), config.lora)
 
         def write_model(folder: Path, sizes: ModelConfig, tensors: Mapping[str, Any]) -> None:
-            (folder / MODEL_FILE).write_text(yaml.safe_dump(as_tree(sizes), sort_keys=False), encoding="utf-8")
-            (folder / ADAPTER_FILE).write_text(yaml.safe_dump(as_tree(info), sort_keys=False), encoding="utf-8")
-            save_tensors(folder / ADAPTER_WEIGHTS_FILE, tensors)
+            save_adapter(folder, sizes, tensors, info)
 
         state.model_parameters = adapter_parameters(model)
         state.write_model, state.weights_file = write_model, ADAPTER_WEIGHTS_FILE

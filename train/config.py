@@ -36,7 +36,7 @@ class CadenceConfig:
     """The held-out loss, besides before the first and after the last step."""
     heldout_rows: int = 64
     """Rows of the held-out split that are scored; all of them if there are fewer."""
-    heldout_rows_per_language: int = 16
+    heldout_rows_per_language: int = 32
     """Rows of each language's held-out documents that are scored; 0: no figures by language."""
 
     def __post_init__(self) -> None:

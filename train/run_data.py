@@ -33,9 +33,14 @@ class RunData:
         """Of the feed."""
         return self.feed.fingerprint
 
-    def flops(self, tokens: int) -> float:
-        """Floating-point operations of a training step of so many tokens: three times the forward pass."""
-        return 3.0 * self.model.forward_flops_per_token(self.feed.seq_length) * tokens
+    def flops(self, tokens: int, is_frozen: bool = False) -> float:
+        """Floating-point operations of a training step of so many tokens: three times the forward pass, or twice.
+
+        Args:
+            tokens: of input.
+            is_frozen: there are no gradients of the model's own weights, as with LoRA, whose products are not counted.
+        """
+        return (2.0 if is_frozen else 3.0) * self.model.forward_flops_per_token(self.feed.seq_length) * tokens
 
     def weigh(self, batch: Batch) -> Batch:
         """The batch with the weights that its tasks have now."""
@@ -69,9 +74,10 @@ def open_data(config: RunConfig, data: Path | None) -> RunData:
     Raises:
         UserError: damaged or malformed data, or data, model and machine do not fit each other.
     """
-    sizes = (
-        initial_config(Path(config.init)) if config.init and not config.model else load_model_config(str(config.model))
-    )
+    if config.init is not None:
+        sizes = initial_config(Path(config.init), config.model or "")
+    else:
+        sizes = load_model_config(str(config.model))
     if config.finetune is None:
         if data is None:
             raise UserError(

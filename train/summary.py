@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from mindgeex.train import checkpointing
-from mindgeex.train.baselines import xz_bits_per_byte
+from mindgeex.train.baselines import load_or_measure
 from mindgeex.train.callbacks.metrics import METRICS_FILE, read_metrics
 from mindgeex.train.evaluation import ALL
+from mindgeex.train.feed import CorpusFeed
 from mindgeex.train.run_data import RunData
 
 
@@ -49,7 +50,7 @@ class Summary:
 
 
 def summarise(run_folder: Path, data: RunData) -> Summary:
-    """The figures, from metrics.jsonl and the checkpoints."""
+    """The figures, from metrics.jsonl, the checkpoints and baselines.json, which is measured if it is not there."""
     lines = read_metrics(run_folder / METRICS_FILE)
     steps = [line for line in lines if "loss" in line]
     rates = sorted(line["tokens_per_s"] for line in steps)
@@ -58,7 +59,8 @@ def summarise(run_folder: Path, data: RunData) -> Summary:
         values = [line[key] for line in lines if key in line]
         return (values[0], values[-1]) if values else (None, None)
 
-    text = data.heldout[ALL].text if ALL in data.heldout else None
+    corpus = data.feed.corpus if isinstance(data.feed, CorpusFeed) else None
+    about = load_or_measure(run_folder, corpus, data.heldout)["sets"][ALL] if corpus is not None else {}
     return Summary(
         checkpointing.list_checkpoints(run_folder / "checkpoints")[-1],
         data.model.parameters,
@@ -66,7 +68,7 @@ def summarise(run_folder: Path, data: RunData) -> Summary:
         steps[-1]["loss"],
         rates[len(rates) // 2],
         *first_and_last("heldout_bits_per_byte"),
-        xz_bits_per_byte(text) if text else None,
-        len(text or b""),
+        about.get("xz"),
+        about.get("bytes", 0),
         *first_and_last("heldout_loss"),
     )

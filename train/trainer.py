@@ -48,7 +48,7 @@ def train(
     resume: bool = False,
     group: Group | None = None,
     stop: StopRequest | None = None,
-) -> Summary:
+) -> Summary | None:
     """Trains to the end of the recipe, or until it is asked to stop.
 
     Args:
@@ -59,6 +59,9 @@ def train(
         resume: go on from the newest whole checkpoint; starts anew if there is none yet.
         group: the workers that train together; alone by default.
         stop: asked after every step; the run is saved then and can be resumed.
+
+    Returns:
+        What came out of it, on the first worker.
 
     Raises:
         UserError: damaged data, sizes that do not fit, a run that exists already or goes on elsewhere, a full disk, too
@@ -75,11 +78,12 @@ def train(
         try:
             run.restore_newest("resumed") if resume else None
             run.loop()
+            group.barrier("end of the run", EXCHANGE_TIMEOUT_S)  # the last checkpoint is published
         except Exception as error:
             if group.is_first:
                 write_event(run_folder, run.progress.step, "failed", f"{type(error).__name__}: {error}")
             raise
-    return summarise(run_folder, opened)
+        return summarise(run_folder, opened) if group.is_first else None
 
 
 class Run:
@@ -159,7 +163,13 @@ class Run:
         record.values |= {
             "tokens": progress.tokens + self.plan.tokens,
             "tokens_per_s": round(self.plan.tokens / seconds, 1),
-            "mfu": round(self.data.flops(self.plan.tokens) / seconds / self.peak_flops / self.group.world, 4),
+            "mfu": round(
+                self.data.flops(self.plan.tokens, self.config.lora is not None)
+                / seconds
+                / self.peak_flops
+                / self.group.world,
+                4,
+            ),
         }
         if verdict.action == "rollback":
             return record, verdict

@@ -14,9 +14,14 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import sole_writer
+from mindgeex.data.mindrecord import Corpus
 from mindgeex.model_zoo.checkpoints.native import read_tensors
 from mindgeex.train.callbacks.metrics import read_metrics
+from mindgeex.train.checkpointing import list_checkpoints, newest_whole, verify
 from mindgeex.train.config import load_recipe
+from mindgeex.train.events import read_events
+from mindgeex.train.feed import CorpusFeed
+from mindgeex.train.run_data import RunData
 from mindgeex.train.trainer import train
 from tests.train.conftest import mindgeex, run, write_recipe
 
@@ -24,7 +29,27 @@ from tests.train.conftest import mindgeex, run, write_recipe
 def figures(folder):
     """Everything a run measured that does not depend on the clock."""
     lines = read_metrics(folder / "metrics.jsonl")
-    return [{key: value for key, value in line.items() if key != "tokens_per_s"} for line in lines]
+    return [{key: value for key, value in line.items() if key not in ("tokens_per_s", "mfu")} for line in lines]
+
+
+def same_weights(one, other, step=40):
+    """Whether two runs' checkpoints hold the same bits."""
+    folders = [folder / "checkpoints" / f"step-{step:08d}" for folder in (one, other)]
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        first, second = (read_tensors(folder / name) for folder in folders)
+        assert first.keys() == second.keys()
+        if not all(np.array_equal(first[key], second[key]) for key in first):
+            return False
+    return True
+
+
+def wait_for_steps(process, folder, count, seconds=150):
+    """Until a run has written so many lines of metrics."""
+    deadline = time.monotonic() + seconds
+    while len(read_metrics(folder / "metrics.jsonl")) < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +101,7 @@ def test_a_run_killed_in_the_middle_resumes_digit_for_digit(undisturbed, corpus_
     expected, recipe, _ = undisturbed
     arguments = ("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--resume")
     process = mindgeex(*arguments)
-    deadline = time.monotonic() + 150
-    while len(read_metrics(tmp_path / "run" / "metrics.jsonl")) < 14:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_steps(process, tmp_path / "run", 14)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = len(figures(tmp_path / "run"))
@@ -88,14 +109,9 @@ def test_a_run_killed_in_the_middle_resumes_digit_for_digit(undisturbed, corpus_
 
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
-    assert "resuming from" in result.stderr
+    assert "resumed: from" in result.stderr
     assert figures(tmp_path / "run") == figures(expected)
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        resumed, whole = (
-            read_tensors(f / "checkpoints" / "step-00000040" / name) for f in (tmp_path / "run", expected)
-        )
-        assert resumed.keys() == whole.keys()
-        assert all(np.array_equal(resumed[key], whole[key]) for key in whole)
+    assert same_weights(tmp_path / "run", expected)
 
 
 @pytest.mark.slow
@@ -109,7 +125,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(undisturbed, 
     result = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--resume")
     assert result.returncode == 0, result.stderr
     assert "step-00000040/model.safetensors: truncated or altered" in result.stderr
-    assert "resuming from" in result.stderr and "step-00000035" in result.stderr
+    assert "resumed: from" in result.stderr and "step-00000035" in result.stderr
     assert figures(tmp_path / "run") == figures(expected)
 
 
@@ -129,12 +145,147 @@ def test_a_disk_that_fills_while_saving_is_told_and_spoils_nothing(undisturbed, 
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_stops_the_run(corpus_folder, tmp_path, recipe):
+def test_a_loss_that_stays_no_number_stops_the_run_and_is_never_saved(corpus_folder, tmp_path, recipe):
     settings = ["--set", "schedule.peak=1e38", "schedule.warmup_steps=0", "optimizer.max_grad_norm=1e30"]
     result = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", *settings)
     assert result.returncode == 2, result.stderr
-    assert "at step 2: lower schedule.peak" in result.stderr
+    assert "at step 10: the loss is nan, the 9th step in a row that is skipped: lower schedule.peak" in result.stderr
     assert "Traceback" not in result.stderr
+    events = [event["event"] for event in read_events(tmp_path / "run")]
+    assert events == ["started", *["skipped"] * 8, "failed"]
+    assert not list_checkpoints(tmp_path / "run" / "checkpoints")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, "--max-time"])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later_as_if_it_had_not(
+    undisturbed, corpus_folder, tmp_path, how
+):
+    expected, recipe, _ = undisturbed
+    arguments = ("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run")
+    if how == "--max-time":
+        process = mindgeex(*arguments, "--max-time", "0.001s")
+    else:
+        process = mindgeex(*arguments)
+        wait_for_steps(process, tmp_path / "run", 8)
+        process.send_signal(how)
+    _, error = process.communicate(timeout=100)
+    assert process.returncode == 0, error
+    last = read_events(tmp_path / "run")[-1]
+    # While a graph runs, MindSpore answers SIGINT, by sending SIGTERM.
+    reasons = {signal.SIGTERM: ("SIGTERM",), signal.SIGINT: ("SIGINT", "SIGTERM")}.get(how, ("--max-time of 0 s",))
+    assert last["event"] == "stopped" and last["detail"] in reasons
+    [*_, newest] = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert newest.name == f"step-{figures(tmp_path / 'run')[-1]['step']:08d}" < "step-00000040"
+    result = run(*arguments, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert figures(tmp_path / "run") == figures(expected)
+    assert same_weights(tmp_path / "run", expected)
+
+
+@pytest.mark.slow
+def test_a_shard_that_vanishes_in_mid_run_is_named_and_the_run_goes_on_once_it_is_back(
+    undisturbed, corpus_folder, tmp_path
+):
+    _, recipe, _ = undisturbed
+    shutil.copytree(corpus_folder, tmp_path / "corpus")
+    shards = [path for path in (tmp_path / "corpus" / "shards").iterdir() if "train" in path.name]
+    settings = ("--recipe", recipe, "--set", "steps=100", "cadence.evaluate_steps=100")  # more than one chunk of rows
+    arguments = ("train", "--data", tmp_path / "corpus", "--out", tmp_path / "run", *settings)
+    process = mindgeex(*arguments)
+    wait_for_steps(process, tmp_path / "run", 3)
+    for path in shards:
+        path.rename(tmp_path / path.name)
+    _, error = process.communicate(timeout=100)
+    assert process.returncode == 2, error
+    assert "Traceback" not in error
+    assert any(str(path) in error.splitlines()[-1] for path in shards)
+    assert read_events(tmp_path / "run")[-1]["event"] == "failed"
+    assert newest_whole(tmp_path / "run" / "checkpoints") is not None
+    for path in shards:
+        (tmp_path / path.name).rename(path)
+    resumed = run(*arguments, "--resume")
+    whole = run("train", "--data", corpus_folder, "--out", tmp_path / "whole", *settings)
+    assert (resumed.returncode, whole.returncode) == (0, 0), resumed.stderr
+    assert figures(tmp_path / "run") == figures(tmp_path / "whole")
+    assert same_weights(tmp_path / "run", tmp_path / "whole", 100)
+
+
+def break_steps(monkeypatch, *rows):
+    """Makes the weight of one label no number in the steps that begin with these rows of the order."""
+    weigh = RunData.weigh
+
+    def broken(self, batch):
+        batch = weigh(self, batch)
+        if batch.slots_B[0] in rows:
+            batch.weights_BS[0, 0] = math.nan
+        return batch
+
+    monkeypatch.setattr(RunData, "weigh", broken)
+
+
+@pytest.mark.slow
+def test_a_broken_batch_is_skipped_and_said(corpus_folder, recipe, tmp_path, monkeypatch):
+    break_steps(monkeypatch, 4 * 9)
+    train(load_recipe(str(recipe), ["steps=12"]), corpus_folder, tmp_path / "run")
+    lines = figures(tmp_path / "run")
+    assert [line["step"] for line in lines if math.isnan(line.get("loss", 0.0))] == [10]
+    [event] = [event for event in read_events(tmp_path / "run") if event["event"] == "skipped"]
+    assert event["step"] == 10 and "the loss is nan" in event["detail"]
+    progress = verify(tmp_path / "run" / "checkpoints" / "step-00000012")
+    assert (progress.step, progress.updates, progress.next_row) == (12, 11, 48)
+    # What was due at the broken step is saved with the next sound one.
+    saved = [event["step"] for event in read_events(tmp_path / "run") if event["event"] == "checkpoint"]
+    assert saved == [5, 11, 12]
+
+
+@pytest.mark.slow
+def test_a_rollback_goes_back_to_the_checkpoint_and_on_behind_the_rows_seen_since(
+    corpus_folder, recipe, tmp_path, monkeypatch
+):
+    break_steps(monkeypatch, 4 * 8)  # the ninth step, of rows 32 to 35
+    settings = ["steps=12", "guard.on_not_finite=rollback"]
+    train(load_recipe(str(recipe), settings), corpus_folder, tmp_path / "run")
+    lines = figures(tmp_path / "run")
+    assert [line["step"] for line in lines] == list(range(13))
+    assert all(math.isfinite(line.get("loss", 0.0)) for line in lines)
+    [event] = [event for event in read_events(tmp_path / "run") if event["event"] == "rolled_back"]
+    assert event["step"] == 5 and "at step 9 the loss is nan" in event["detail"]
+    progress = verify(tmp_path / "run" / "checkpoints" / "step-00000012")
+    # From step 5 on behind row 36: seven steps of four rows.
+    assert (progress.step, progress.updates, progress.next_row, progress.tokens) == (12, 12, 64, 12 * 256)
+    # What was trained is what a run on the rows 0 to 19 and 36 to 63 would have seen: its sixth step is row 36's.
+    corpus = Corpus.open(corpus_folder)
+    skipped = CorpusFeed(corpus, 42).batches(4, 36)
+    assert next(skipped).slots_B.tolist() == [36, 37, 38, 39]
+
+
+@pytest.mark.slow
+def test_a_spike_is_skipped_by_the_step_itself(corpus_folder, recipe, tmp_path):
+    settings = ["steps=20", "guard.on_spike=skip", "guard.window=2", "guard.loss_deviations=1e-6", "guard.limit=100"]
+    train(load_recipe(str(recipe), settings), corpus_folder, tmp_path / "run")
+    skipped = [event for event in read_events(tmp_path / "run") if event["event"] == "skipped"]
+    assert skipped and all("is above" in event["detail"] for event in skipped)
+    assert verify(tmp_path / "run" / "checkpoints" / "step-00000020").updates == 20 - len(skipped)
+
+
+@pytest.mark.slow
+def test_half_precision_finds_its_scale_and_resumes_digit_for_digit(corpus_folder, recipe, tmp_path):
+    settings = ("--data", corpus_folder, "--recipe", recipe, "--set", "compute.dtype=float16", "loss_scale.window=5")
+    whole = run("train", "--out", tmp_path / "whole", *settings)
+    assert whole.returncode == 0, whole.stderr
+    scales = [line["loss_scale"] for line in figures(tmp_path / "whole") if "loss_scale" in line]
+    assert scales[0] == 2.0**32 and min(scales) < 2.0**24
+    assert any(b == 2 * a for a, b in zip(scales, scales[1:], strict=False))
+    overflows = [event for event in read_events(tmp_path / "whole") if event["event"] == "overflow"]
+    assert len(overflows) == sum(b < a for a, b in zip(scales, scales[1:], strict=False))
+    stopped = run("train", "--out", tmp_path / "run", "--max-time", "1s", *settings)
+    assert stopped.returncode == 0, stopped.stderr
+    resumed = run("train", "--out", tmp_path / "run", "--resume", *settings)
+    assert resumed.returncode == 0, resumed.stderr
+    known = [[str(line) for line in figures(tmp_path / name)] for name in ("run", "whole")]  # nan is not nan
+    assert known[0] == known[1]
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
 
 
 def refused(recipe, corpus_folder, folder, *overrides, resume=False):
@@ -150,8 +301,8 @@ def test_a_run_that_exists_is_not_overwritten(undisturbed, corpus_folder):
 
 def test_a_run_is_not_resumed_with_other_settings(undisturbed, corpus_folder):
     folder, recipe, _ = undisturbed
-    message = refused(recipe, corpus_folder, folder, "batch_size=8", resume=True)
-    assert "batch_size was 4 and is now 8" in message
+    message = refused(recipe, corpus_folder, folder, "optimizer.beta1=0.8", resume=True)
+    assert "optimizer was {" in message and "'beta1': 0.8" in message
 
 
 def test_two_processes_do_not_train_in_one_folder(corpus_folder, recipe, tmp_path):
@@ -198,27 +349,3 @@ def test_a_damaged_shard_is_never_trained_on(corpus_folder, recipe, tmp_path, ch
         data[len(data) // 2] ^= 1
         (corpus / name).write_bytes(data)
     assert name in refused(recipe, corpus, tmp_path / "run")
-
-
-def test_bits_per_byte_of_a_uniform_model_is_worked_out_by_hand(corpus_folder):
-    import mindspore as ms
-    from mindspore import nn
-
-    from mindgeex.data.mindrecord import Corpus
-    from mindgeex.train.evaluation import Evaluator, heldout_rows
-    from mindgeex.train.loss import TokenLoss
-
-    class Uniform(nn.Cell):
-        def construct(self, ids, seed):
-            return ms.ops.zeros((ids.shape[0], ids.shape[1], 512), ms.float32)
-
-    corpus = Corpus.open(corpus_folder)
-    tokenizer = corpus.tokenizer()
-    rows = heldout_rows(corpus, 7, tokenizer, corpus.eod_id)
-    assert len(rows.rows_RS1) == 7
-    scored = [(row[i], row[i + 1]) for row in rows.rows_RS1 for i in range(64) if row[i] != corpus.eod_id]
-    num_bytes = sum(len(tokenizer.token_bytes(int(label))) for _, label in scored)
-    assert len(rows.text) == num_bytes
-    measured = Evaluator(TokenLoss(Uniform(), corpus.eod_id), rows, 4, corpus.eod_id).bits_per_byte()
-    assert measured == pytest.approx(len(scored) * math.log2(512) / num_bytes, rel=1e-5)
-    assert 0 < rows.xz_bits_per_byte < 8
