@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mindgeex.model_zoo.checkpoints.adapter import ADAPTER_WEIGHTS_FILE, AdapterInfo, save_adapter
+from mindgeex.model_zoo.checkpoints.adapter import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, AdapterInfo, save_adapter
 from mindgeex.model_zoo.checkpoints.initial import load_weights
 from mindgeex.model_zoo.checkpoints.native import named_parameters, weights_sha256
 from mindgeex.model_zoo.config import ModelConfig
@@ -54,5 +54,6 @@ def assemble(
 
         state.model_parameters = adapter_parameters(model)
         state.write_model, state.weights_file = write_model, ADAPTER_WEIGHTS_FILE
+        state.descriptions = {ADAPTER_FILE: {"base_sha256": info.base_sha256}}
     step = TrainStep(token_loss, optimizer, plan, config.seed)
     return plan, step, state, Evaluator(token_loss, data.heldout, plan.micro_rows) if data.heldout else None

@@ -15,6 +15,7 @@ moment, a full disk, damaged files. Does not cover: sharded checkpoints.
 import copy
 import dataclasses
 import logging
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ import yaml
 
 from mindgeex.common.config import as_tree, read_yaml
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import PARTIAL, atomic_folder, read_json, sha256_file, write_json
+from mindgeex.common.files import atomic_folder, read_json, sha256_file, write_json
 from mindgeex.common.versions import versions
 from mindgeex.model_zoo.checkpoints.native import MODEL_FILE, WEIGHTS_FILE, load_tensors, save_model, save_tensors
 from mindgeex.model_zoo.config import ModelConfig
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 CONFIG_FILE = "run.yaml"
+NAME = re.compile(r"step-\d{8,}", re.ASCII)
 
 
 @dataclass
@@ -77,6 +79,8 @@ class TrainState:
     """Writes configuration and parameters into a folder."""
     weights_file: str = WEIGHTS_FILE
     """Where `write_model` puts the parameters."""
+    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """YAML file of `write_model` -> what it must say for a run to go on; model.yaml must say `model_config`."""
 
     def snapshot(self) -> "TrainState":
         """The same at this moment, in copies that later steps do not change."""
@@ -105,7 +109,7 @@ def save(folder: Path, state: TrainState, keep: int, keep_every: int | None = No
     Raises:
         UserError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
-    path = folder / f"step-{state.progress.step:08d}"
+    path = checkpoint_path(folder, state.progress.step)
     with atomic_folder(path) as partial:
         state.write_model(partial, state.model_config, state.model_parameters)
         save_tensors(partial / OPTIMIZER_FILE, state.moments)
@@ -118,15 +122,24 @@ def save(folder: Path, state: TrainState, keep: int, keep_every: int | None = No
         progress = dataclasses.asdict(state.progress)
         write_json(partial / STATE_FILE, {"progress": progress, "sha256": digests, "versions": versions()})
         verify(partial)
-    for old in [other for other in list_checkpoints(folder) if other <= path][:-keep]:
-        if not keep_every or int(old.name.removeprefix("step-")) % keep_every:
+    for old in [other for other in list_checkpoints(folder) if _step(other) <= state.progress.step][:-keep]:
+        if not keep_every or _step(old) % keep_every:
             shutil.rmtree(old)
     return path
 
 
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / f"step-{step:08d}"
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Published checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if not path.name.endswith(PARTIAL))
+    """Published checkpoints, oldest first; what else lies there, such as a copy under another name, is not ours."""
+    return sorted((path for path in folder.glob("step-*") if NAME.fullmatch(path.name)), key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def verify(path: Path) -> Progress:
@@ -172,13 +185,13 @@ def restore(path: Path, state: TrainState) -> None:
         UserError: it was made with other sizes (named), or the tensors are not those of this run's model.
     """
     progress = verify(path)
-    if (path / MODEL_FILE).is_file():
-        before, now = read_yaml(path / MODEL_FILE), as_tree(state.model_config)
-        for key in dict.fromkeys([*before, *now]):
-            if before.get(key) != now.get(key):
+    for name, now in {MODEL_FILE: as_tree(state.model_config), **state.descriptions}.items():
+        before = read_yaml(path / name)
+        for key in now:
+            if before.get(key) != now[key]:
                 raise UserError(
-                    f"{path / MODEL_FILE}: {key} was {before.get(key)!r} and is now {now.get(key)!r}: a resumed run "
-                    "must have the same model; give another --out for a new one"
+                    f"{path / name}: {key} was {before.get(key)!r} and is now {now[key]!r}: a resumed run must have "
+                    "the same model; give another --out for a new one"
                 )
     load_tensors(path / state.weights_file, state.model_parameters)
     load_tensors(path / OPTIMIZER_FILE, state.moments)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.model_zoo.checkpoints.adapter import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, AdapterInfo, save_adapter
 from mindgeex.model_zoo.config import ModelConfig
+from mindgeex.model_zoo.lora_config import LoraConfig
 from mindgeex.train.checkpointing import OPTIMIZER_FILE, STATE_FILE, Progress, TrainState, newest_whole, restore, save
 from mindgeex.train.loss_scale import LossScale
 from tests.train.conftest import files_of_at_most
@@ -53,6 +55,16 @@ def test_the_newest_whole_one_is_taken(tmp_path, state):
     assert newest_whole(folder) == folder / "step-00000020"
 
 
+def test_what_is_not_a_checkpoint_neither_counts_nor_is_touched(tmp_path, state):
+    folder = tmp_path / "run"
+    save_steps(folder, state, 10, keep=2)
+    (folder / "step-00000010").rename(folder / "step-00000010-best")
+    (folder / "step-notes").write_text("mine")
+    save_steps(folder, state, 20, 99_999_999, 100_000_000, keep=2)
+    assert names(folder) == ["step-00000010-best", "step-100000000", "step-99999999", "step-notes"]
+    assert newest_whole(folder) == folder / "step-100000000"
+
+
 def test_damaged_checkpoints_ahead_do_not_push_out_those_of_a_resumed_run(tmp_path, state):
     folder = tmp_path / "run"
     save_steps(folder, state, 30, 40, keep=2)
@@ -73,6 +85,19 @@ def test_a_run_does_not_go_on_with_another_model_whose_tensors_fit(tmp_path, sta
     assert state.progress.step == 10
     state.model_config = dataclasses.replace(SIZES, dropout_rate=0.5)
     with pytest.raises(UserError, match="model.yaml: dropout_rate was 0.1 and is now 0.5: a resumed run must"):
+        restore(tmp_path / "run" / "step-00000010", state)
+
+
+def test_additions_do_not_go_on_upon_another_base(tmp_path, state):
+    def write_model(folder, sizes, tensors):
+        save_adapter(folder, sizes, tensors, AdapterInfo("base", "a" * 64, LoraConfig()))
+
+    state.write_model, state.weights_file = write_model, ADAPTER_WEIGHTS_FILE
+    state.descriptions = {ADAPTER_FILE: {"base_sha256": "a" * 64}}
+    save_steps(tmp_path / "run", state, 10, keep=1)
+    restore(tmp_path / "run" / "step-00000010", state)
+    state.descriptions = {ADAPTER_FILE: {"base_sha256": "b" * 64}}
+    with pytest.raises(UserError, match="adapter.yaml: base_sha256 was 'aa.*' and is now 'bb.*': a resumed run must"):
         restore(tmp_path / "run" / "step-00000010", state)
 
 
