@@ -25,6 +25,7 @@ from mindgeex.train.callbacks.heartbeat import ENDED, FOLDER, read_beats
 from mindgeex.train.callbacks.metrics import METRICS_FILE, read_metrics
 from mindgeex.train.checkpointing import CONFIG_FILE
 from mindgeex.train.events import EVENTS_FILE, read_events
+from mindgeex.train.run_folder import dotted
 
 FRESH_S = 30.0
 """A younger heartbeat is one of a living process; an older one of a process that is dead or hangs."""
@@ -257,17 +258,10 @@ def duration(seconds: float) -> str:
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Keys of run.yaml, dotted, in which runs differ, and each run's value; None where it has none."""
-    flat = [_flat(run.config) for run in runs]
+    flat = [dotted(run.config) for run in runs]
     keys = dict.fromkeys(key for tree in flat for key in tree)
     values = {key: [tree.get(key) for tree in flat] for key in keys}
     return {key: of for key, of in values.items() if any(value != of[0] for value in of)}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def named(folders: Sequence[Path]) -> list[Run]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mindgeex.train import checkpointing
 from mindgeex.train.baselines import load_or_measure
 from mindgeex.train.callbacks.metrics import METRICS_FILE, read_metrics
+from mindgeex.train.checkpointing import checkpoint_path
 from mindgeex.train.evaluation import ALL
 from mindgeex.train.feed import CorpusFeed
 from mindgeex.train.run_data import RunData
@@ -19,10 +19,10 @@ class Summary:
     checkpoint: Path
     parameters: int
     steps: int
-    loss: float
-    """Of the last step, nats per token."""
-    tokens_per_s: float
-    """Median over the steps."""
+    loss: float | None
+    """Of the last step that was logged, nats per token; None if none was."""
+    tokens_per_s: float | None
+    """Median over the steps that were logged."""
     bits_per_byte_before: float | None = None
     """Of held-out text; None if the data hold none."""
     bits_per_byte_after: float | None = None
@@ -35,7 +35,8 @@ class Summary:
 
     def lines(self) -> list[str]:
         """For the end of a run, on a terminal."""
-        lines = [f"{self.steps} steps, {self.parameters:,} parameters, {self.tokens_per_s:,.0f} tokens/s"]
+        pace = f", {self.tokens_per_s:,.0f} tokens/s" if self.tokens_per_s is not None else ""
+        lines = [f"{self.steps} steps, {self.parameters:,} parameters{pace}"]
         if self.bits_per_byte_before is not None:
             lines.append(
                 f"held-out bits per byte: {self.bits_per_byte_before:.3f} before, "
@@ -49,11 +50,11 @@ class Summary:
         return [*lines, f"checkpoint: {self.checkpoint}"]
 
 
-def summarise(run_folder: Path, data: RunData) -> Summary:
-    """The figures, from metrics.jsonl, the checkpoints and baselines.json, which is measured if it is not there."""
+def summarise(run_folder: Path, data: RunData, steps: int) -> Summary:
+    """The figures after so many steps, from metrics.jsonl and baselines.json, which is measured if it is not there."""
     lines = read_metrics(run_folder / METRICS_FILE)
-    steps = [line for line in lines if "loss" in line]
-    rates = sorted(line["tokens_per_s"] for line in steps)
+    logged = [line for line in lines if "loss" in line]
+    rates = sorted(line["tokens_per_s"] for line in logged)
 
     def first_and_last(key: str) -> tuple[Any, Any]:
         values = [line[key] for line in lines if key in line]
@@ -62,11 +63,11 @@ def summarise(run_folder: Path, data: RunData) -> Summary:
     corpus = data.feed.corpus if isinstance(data.feed, CorpusFeed) else None
     about = load_or_measure(run_folder, corpus, data.heldout)["sets"][ALL] if corpus is not None else {}
     return Summary(
-        checkpointing.list_checkpoints(run_folder / "checkpoints")[-1],
+        checkpoint_path(run_folder / "checkpoints", steps),
         data.model.parameters,
-        steps[-1]["step"],
-        steps[-1]["loss"],
-        rates[len(rates) // 2],
+        steps,
+        logged[-1]["loss"] if logged else None,
+        rates[len(rates) // 2] if rates else None,
         *first_and_last("heldout_bits_per_byte"),
         about.get("xz"),
         about.get("bytes", 0),

@@ -30,15 +30,15 @@ from mindgeex.train.feed import Batch
 from mindgeex.train.guard import Guard, Verdict
 from mindgeex.train.loss_scale import LossScale
 from mindgeex.train.run_data import RunData, open_data
-from mindgeex.train.run_folder import open_run
+from mindgeex.train.run_folder import check_run, write_run
 from mindgeex.train.schedule import learning_rate
 from mindgeex.train.stopping import StopRequest
 from mindgeex.train.summary import Summary, summarise
 
 logger = logging.getLogger(__name__)
 
-EXCHANGE_TIMEOUT_S = 600.0
-"""How long workers wait for each other where they agree on something."""
+EXCHANGE_TIMEOUT_S = 3600.0
+"""How long workers wait for each other where they agree on something, for one of them may be saving or loading."""
 
 
 def train(
@@ -72,18 +72,20 @@ def train(
     opened = open_data(config, data)
     with sole_writer(run_folder) if group.is_first else contextlib.nullcontext():
         if group.is_first:
-            open_run(run_folder, config, opened.fingerprint, resume)
-        group.barrier("run folder", EXCHANGE_TIMEOUT_S)
+            check_run(run_folder, config, opened.fingerprint, resume)
         run = Run(config, opened, run_folder, group, stop or StopRequest())
+        if group.is_first:
+            write_run(run_folder, config, opened.fingerprint)  # a mistake found before leaves no run behind
+        group.barrier("run folder", EXCHANGE_TIMEOUT_S)
         try:
             run.restore_newest("resumed") if resume else None
             run.loop()
             group.barrier("end of the run", EXCHANGE_TIMEOUT_S)  # the last checkpoint is published
         except Exception as error:
-            if group.is_first:
-                write_event(run_folder, run.progress.step, "failed", f"{type(error).__name__}: {error}")
+            with contextlib.suppress(UserError):  # a full disk must not hide why
+                run.say("failed", f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
             raise
-        return summarise(run_folder, opened) if group.is_first else None
+        return summarise(run_folder, opened, run.progress.step) if group.is_first else None
 
 
 class Run:
@@ -134,7 +136,7 @@ class Run:
                     continue
                 for callback in self.callbacks:
                     callback.after_step(record)
-            self.checkpoint.wait()
+            self.wait_for_checkpoint()
             self.say("stopped" if record.stops else "finished", self.stop.reason or "")
             if record.stops:
                 self.heartbeat.enter("stopped")
@@ -148,7 +150,8 @@ class Run:
         outcome = self.step(self.data.weigh(batch), scalars, scale.value, limits, vote=self.stop.reason is not None)
         seconds = time.perf_counter() - started
 
-        is_overflow = not outcome.is_finite and scale.can_shrink(self.config.loss_scale)
+        is_scaled = self.config.compute.dtype == "float16"
+        is_overflow = is_scaled and not outcome.is_finite and scale.can_shrink(self.config.loss_scale)
         verdict = Verdict("skip", "overflow") if is_overflow else self.guard.judge(outcome.loss, outcome.grad_norm)
         if verdict.action == "stop":
             raise UserError(
@@ -158,7 +161,7 @@ class Run:
             )
         record = StepRecord(progress.step + 1, applied=outcome.applied, stops=outcome.votes > 0)
         record.values |= {"loss": outcome.loss, "grad_norm": outcome.grad_norm, "learning_rate": rate}
-        if self.config.compute.dtype == "float16":
+        if is_scaled:
             record.values["loss_scale"] = scale.value
         record.values |= {
             "tokens": progress.tokens + self.plan.tokens,
@@ -181,7 +184,7 @@ class Run:
             scale.overflowed(self.config.loss_scale)
             self.say("overflow", f"the loss scale is now {scale.value:g}")
         else:
-            if outcome.applied and self.config.compute.dtype == "float16":
+            if outcome.applied and is_scaled:
                 scale.went_well(self.config.loss_scale)
             if verdict.reason:
                 self.say("skipped" if verdict.action == "skip" else "spike", verdict.reason)
@@ -191,7 +194,7 @@ class Run:
     def roll_back(self, verdict: Verdict) -> Iterator[Batch]:
         """Goes back to the newest checkpoint, and on behind all rows seen since, this step's included."""
         seen, step = self.progress.next_row + self.plan.rows, self.progress.step + 1
-        self.checkpoint.wait()
+        self.wait_for_checkpoint()
         self.restore_newest("rolled_back", f"at step {step} {verdict.reason}; its rows and those before it are skipped")
         self.progress.next_row = seen
         self.guard.rolled_back(self.progress.step)
@@ -218,6 +221,11 @@ class Run:
             raise UserError(f"{self.folder}: {detail}, but there is no checkpoint: lower cadence.checkpoint_steps")
         elif checkpointing.list_checkpoints(folder):
             logger.warning("%s: no whole checkpoint is left: starting anew", self.folder)
+
+    def wait_for_checkpoint(self) -> None:
+        """Until what is being written is published, which may take longer than a step."""
+        with self.heartbeat.during("saving"):
+            self.checkpoint.wait()
 
     def batches(self) -> Iterator[Batch]:
         """Of this worker, from where the run stands."""
