@@ -126,7 +126,7 @@ def _attempt(job: Job, environment: Mapping[str, str], is_restart: bool, signals
     worker = job.worker if not is_restart or "--resume" in job.worker else (*job.worker, "--resume")
     spared = launch.children()
     try:
-        processes = launch.start(worker, job.workers, job.run_folder, logs, environment, job.deadlines.connecting_s)
+        processes = launch.start(worker, job.workers, job.run_folder, logs, environment, job.deadlines.meeting_s)
     except launch.LaunchError as error:
         return Failure(0, 0, str(error))
     watch = Watch(job.run_folder, job.deadlines, processes, logs)

@@ -38,8 +38,10 @@ EXCERPT_LINES = 60
 class Deadlines:
     """How long a worker may go without progress."""
 
-    connecting_s: float = 300.0
-    """From its start until all workers have met, and the model and the data are there."""
+    meeting_s: float = 300.0
+    """From its start until all workers have met, by MindSpore's own watch."""
+    connecting_s: float = 3600.0
+    """From its start until the model, the data and the checkpoint to go on from are there, too."""
     compiling_s: float = 3600.0
     """The first step."""
     evaluating_s: float = 3600.0
