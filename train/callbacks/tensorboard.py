@@ -4,6 +4,7 @@ Events are written by this thread, not by the queue of tensorboardX's SummaryWri
 the run would wait for it for ever.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ class TensorBoard(Callback):
 def _flat(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Figures by name; those of a group as `group/name`."""
     for name, value in values.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}/{key}", inner) for key, inner in value.items())
+        if isinstance(value, dict):  # tensorboardX warns of other characters, as in objective-c++
+            yield from ((f"{name}/{re.sub(r'[^-/.\w]', '_', key)}", inner) for key, inner in value.items())
         else:
             yield name, value
