@@ -75,6 +75,6 @@ def _flat(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Figures by name; those of a group as `group/name`."""
     for name, value in values.items():
         if isinstance(value, dict):  # tensorboardX warns of other characters, as in objective-c++
-            yield from ((f"{name}/{re.sub(r'[^-/.\w]', '_', key)}", inner) for key, inner in value.items())
+            yield from ((f"{name}/" + re.sub(r"[^-/.\w]", "_", key), inner) for key, inner in value.items())
         else:
             yield name, value
