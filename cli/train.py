@@ -1,9 +1,12 @@
 """`mindgeex train`."""
 
+import json
 import logging
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 
 def train(
@@ -42,26 +45,25 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if init is not None:
         init = newest_whole(init / "checkpoints") or init
-        set = (*set, f"init={init}")  # noqa: A001
+        set = (*set, f"init={as_yaml(str(init))}")  # noqa: A001
     if task:
         set = (*set, task_setting(task))  # noqa: A001
     config = load_recipe(recipe, set)
     folder = out or Path("runs") / Path(recipe).stem
-    stop = StopRequest(parse_duration(max_time) if max_time else None)
+    max_time_s = parse_duration(max_time) if max_time is not None else None
+    stop = StopRequest(max_time_s)
     if workers > 1 or restarts > 0:
         from mindgeex.train.supervisor import Job, supervise
 
-        return supervise(Job(worker_command(sys.argv[1:]), folder, workers, restarts), os.environ)
+        return supervise(Job(worker_command(sys.argv[1:]), folder, workers, restarts, max_time_s), os.environ)
 
     from mindgeex.common.html import write_page
     from mindgeex.train.distributed import connect
     from mindgeex.train.report import sections
     from mindgeex.train.trainer import train as run_training
 
-    with stop.on_signals():
-        group = connect(os.environ, timeout_s=600)
+    with stop.on_signals(), closing(connect(os.environ, timeout_s=600)) as group:
         summary = run_training(config, data, folder, resume, group, stop)
-        group.close()
     if summary is not None:
         write_page(folder / "report.html", f"Training run {folder.name}", sections(folder))
         print("\n".join(summary.lines()) + f"\nreport: {folder / 'report.html'}")
@@ -70,14 +72,17 @@ def train(
 
 def task_setting(tasks: tuple[str, ...]) -> str:
     """The setting that names tasks, from `NAME=PATH` each."""
-    import yaml
-
     from mindgeex.train.finetune_feed import parse_tasks
 
     named = [
         {"name": t.name, "path": t.path} | ({"template": t.template} if t.template else {}) for t in parse_tasks(tasks)
     ]
-    return "finetune.tasks=" + yaml.safe_dump(named, default_flow_style=True, width=1 << 30).strip()
+    return f"finetune.tasks={as_yaml(named)}"
+
+
+def as_yaml(value: Any) -> str:
+    """A value as `--set` takes it: text that looks like a number, or holds a colon, stays text."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def worker_command(words: list[str]) -> tuple[str, ...]:
@@ -85,7 +90,7 @@ def worker_command(words: list[str]) -> tuple[str, ...]:
     kept, skip = [], False
     for word in words:
         name, equals, _ = word.partition("=")
-        if name in ("--workers", "--restarts"):
+        if name in ("--workers", "--restarts", "--max-time"):
             skip = not equals
         elif skip:
             skip = False

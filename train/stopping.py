@@ -54,7 +54,7 @@ def parse_duration(text: str) -> float:
     for character in text.strip():
         if character in UNITS_S and number:
             seconds, number = seconds + float(number) * UNITS_S[character], ""
-        elif character.isdigit() or (character == "." and "." not in number):
+        elif character.isdecimal() or (character == "." and "." not in number):
             number += character
         else:
             break

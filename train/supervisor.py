@@ -14,7 +14,7 @@ Does not cover: several machines.
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import disk_errors, sole_writer
 from mindgeex.train import launch
 from mindgeex.train.callbacks.heartbeat import heartbeat_path, read_beats
-from mindgeex.train.events import write_event
+from mindgeex.train.events import read_events, write_event
 from mindgeex.train.watch import POLL_S, Deadlines, Failure, Watch
 
 CRASHES_AT_ONE_STEP = 3
@@ -40,6 +40,8 @@ class Job:
     run_folder: Path
     workers: int = 1
     restarts: int = 0
+    max_time_s: float | None = None
+    """Of all attempts together; what is left of it is added as `--max-time`."""
     deadlines: Deadlines = field(default_factory=Deadlines)
 
     def __post_init__(self) -> None:
@@ -47,6 +49,12 @@ class Job:
             raise UserError(f"--workers {self.workers}: it must be at least 1")
         if self.restarts < 0:
             raise UserError(f"--restarts {self.restarts}: it must be at least 0")
+
+    def words(self, is_restart: bool, spent_s: float) -> tuple[str, ...]:
+        """Arguments of Python in the attempt that begins after so many seconds."""
+        resume = () if not is_restart or "--resume" in self.worker else ("--resume",)
+        limit = () if self.max_time_s is None else ("--max-time", f"{max(1.0, self.max_time_s - spent_s):.3f}")
+        return (*self.worker, *resume, *limit)
 
 
 class Signals:
@@ -85,13 +93,15 @@ def supervise(job: Job, environment: Mapping[str, str]) -> int:
     """
     with sole_writer(job.run_folder / "logs"), launch.adopting_orphans(), Signals() as signals:
         crash_steps: list[int] = []
+        started = time.monotonic()
         for restart in range(job.restarts + 1):
-            failure = _attempt(job, environment, restart > 0, signals)
+            noted = len(read_events(job.run_folder))
+            failure = _attempt(job, job.words(restart > 0, time.monotonic() - started), environment, signals)
             if failure is None or failure.is_user_error:
                 return 2 if failure else 0
             crash_steps.append(failure.step)
-            then = _what_next(job, restart, crash_steps, bool(signals.count))
-            _report(job, failure, then)
+            then = _what_next(job, restart, crash_steps, bool(signals.count), time.monotonic() - started)
+            _report(job, failure, then, noted)
             if not then.startswith("restart"):
                 return 1
             _pause(min(LONGEST_BACKOFF_S, 2.0**restart), signals)
@@ -100,10 +110,12 @@ def supervise(job: Job, environment: Mapping[str, str]) -> int:
     return 1
 
 
-def _what_next(job: Job, restart: int, steps: list[int], is_stopping: bool) -> str:
+def _what_next(job: Job, restart: int, steps: list[int], is_stopping: bool, spent_s: float) -> str:
     """Begins with `restart` if the run is to go on."""
     if is_stopping:
         return "not restarted: it was being stopped"
+    if job.max_time_s is not None and spent_s >= job.max_time_s:
+        return "not restarted: --max-time is over"
     if len(steps) >= CRASHES_AT_ONE_STEP and len(set(steps[-CRASHES_AT_ONE_STEP:])) == 1:
         return f"not restarted: it crashes at step {steps[-1]} every time"
     if restart == job.restarts:
@@ -111,19 +123,22 @@ def _what_next(job: Job, restart: int, steps: list[int], is_stopping: bool) -> s
     return f"restart {restart + 1} of {job.restarts}"
 
 
-def _report(job: Job, failure: Failure, then: str) -> None:
+def _report(job: Job, failure: Failure, then: str, noted: int) -> None:
+    """Says it, and writes an event unless the worker has: behind the first `noted` ones."""
     print(f"{failure.what}; {then}", flush=True)
+    new = read_events(job.run_folder)[noted:]
+    if any(event.get("event") == "failed" and event.get("rank") == failure.rank for event in new):
+        return
     try:
         write_event(job.run_folder, failure.step, "failed", f"{failure.what}; {then}", failure.rank)
     except UserError as error:  # a full disk is no reason to give up: space may be found until the next checkpoint
         print(error, flush=True)
 
 
-def _attempt(job: Job, environment: Mapping[str, str], is_restart: bool, signals: Signals) -> Failure | None:
+def _attempt(job: Job, worker: Sequence[str], environment: Mapping[str, str], signals: Signals) -> Failure | None:
     logs = _new_logs(job.run_folder)
     for rank in read_beats(job.run_folder):
         heartbeat_path(job.run_folder, rank).unlink(missing_ok=True)
-    worker = job.worker if not is_restart or "--resume" in job.worker else (*job.worker, "--resume")
     spared = launch.children()
     try:
         processes = launch.start(worker, job.workers, job.run_folder, logs, environment, job.deadlines.meeting_s)

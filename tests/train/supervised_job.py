@@ -15,6 +15,7 @@ from mindgeex.common.errors import UserError
 from mindgeex.train.callbacks.base import StepRecord
 from mindgeex.train.callbacks.heartbeat import Heartbeat
 from mindgeex.train.distributed import MissingRanks
+from mindgeex.train.events import write_event
 
 STEPS = 20
 
@@ -26,9 +27,9 @@ def supervise(options: dict) -> int:
     out, fault = Path(options["out"]), json.dumps(options.get("fault", {}))
     worker = (__file__, "work", str(out), fault, str(options.get("is_real", False)))
     deadlines = Deadlines(**options.get("deadlines", {}))
-    return supervise(
-        Job(worker, out, options.get("workers", 2), options.get("restarts", 0), deadlines), dict(os.environ)
-    )
+    limit = options.get("max_time_s")
+    job = Job(worker, out, options.get("workers", 2), options.get("restarts", 0), limit, deadlines)
+    return supervise(job, dict(os.environ))
 
 
 def work(out: Path, fault: dict, is_real: bool, resume: bool) -> int:
@@ -48,6 +49,8 @@ def work(out: Path, fault: dict, is_real: bool, resume: bool) -> int:
             if step == fault.get("step") and fault["kind"] == "slow_to_leave" and not resume:
                 leave_after_the_other(rank)
             if step == fault.get("step") and rank == fault["rank"] and (fault.get("always") or not resume):
+                if fault.get("notes"):
+                    write_event(out, step, "failed", "the worker's own words")
                 fail(fault["kind"])
             if add:
                 assert add(step) == 2 * step

@@ -17,7 +17,7 @@ def test_times_as_people_write_them(text, seconds):
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "m", "3x", "1h-2m", "one hour", "1..5h", "."])
+@pytest.mark.parametrize("text", ["", "0", "m", "3x", "1h-2m", "one hour", "1..5h", ".", "²"])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(UserError, match="--max-time"):
         parse_duration(text)

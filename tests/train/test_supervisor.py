@@ -116,6 +116,26 @@ def test_a_deadlock_is_found_though_the_heart_beats_on(tmp_path):
     assert re.search(r"hangs: no progress for \d+ s while training, step [23];", said), said
 
 
+def test_a_time_limit_is_that_of_all_attempts_together(tmp_path):
+    job = Job(("-m", "x"), tmp_path, max_time_s=90.0)
+    assert job.words(False, 0.0) == ("-m", "x", "--max-time", "90.000")
+    assert job.words(True, 30.5) == ("-m", "x", "--resume", "--max-time", "59.500")
+    assert Job(("-m", "x", "--resume"), tmp_path).words(True, 30.5) == ("-m", "x", "--resume")
+    fault = {"kind": "raise", "rank": 0, "step": 4, "always": True}
+    code, said = run(tmp_path, workers=1, fault=fault, restarts=9, max_time_s=0.01)
+    assert code == 1, said
+    assert said.count("ValueError: the rows ran out") == 1
+    assert "not restarted: --max-time is over" in said
+
+
+def test_what_the_first_worker_has_noted_itself_is_not_noted_again(tmp_path):
+    fault = {"kind": "raise", "rank": 0, "step": 4, "notes": True}
+    code, said = run(tmp_path, workers=1, fault=fault, restarts=1)
+    assert code == 0, said
+    assert "ended with exit code 1; restart 1 of 1" in said
+    assert [event["detail"] for event in read_events(tmp_path)] == ["the worker's own words"]
+
+
 def test_a_run_that_fails_at_the_same_step_every_time_is_given_up(tmp_path):
     fault = {"kind": "raise", "rank": 0, "step": 4, "always": True}
     code, said = run(tmp_path, workers=1, fault=fault, restarts=9)
