@@ -28,11 +28,12 @@ def train(
 
     Args:
         data: folder of the corpus.
-        recipe: name of a shipped recipe (codegeex_tiny, codegeex_13b), or path of a YAML file.
+        recipe: name of a shipped recipe (codegeex_tiny, codegeex_10m, finetune_full, finetune_lora, ...), or path of
+            a YAML file.
         out: folder of the run; runs/RECIPE by default.
         resume: go on from the last whole checkpoint in the run's folder.
         set: settings that differ from the recipe, such as schedule.peak=1e-3 steps=50.
-        task: instruction data to fine-tune on, NAME=PATH each, instead of a corpus.
+        task: instruction data to fine-tune on, NAME=PATH or NAME:TEMPLATE=PATH each, instead of a corpus.
         init: checkpoint to start from, of any format, or a run, whose newest whole checkpoint is taken.
         max_time: stop in good order after this time, such as 90, 30m or 12h.
         workers: data parallel processes on this machine, started with msrun.

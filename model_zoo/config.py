@@ -204,7 +204,7 @@ class ComputeConfig:
     """Where 1 / sqrt(head_size) goes: query, or half of it each on query and key (query_key), as CodeGeeX does on
     Ascend, which keeps float16 scores in range."""
     recompute: bool = False
-    """Every block is computed again in the backward pass: less memory, a third more time, the same numbers."""
+    """Every block is computed again in the backward pass: less memory, more time, the same numbers."""
 
     def __post_init__(self) -> None:
         _check_known("dtype", self.dtype, COMPUTE_TYPES)

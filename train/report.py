@@ -40,7 +40,7 @@ SMOOTHED_STEPS = 8
 
 MARKS = {
     "resumed": "tab:blue", "stopped": "tab:blue", "skipped": "tab:orange", "rolled_back": "tab:red", "failed": "black",
-    "overflow": "lightgray",
+    "overflow": "lightgray", "spike": "tab:orange",
 }  # fmt: skip
 """Events that are marked on the curves, and their colours."""
 

@@ -114,12 +114,13 @@ def fit_model(model: ModelConfig, feed: Feed, config: RunConfig) -> ModelConfig:
     if feed.seq_length > model.seq_length:
         raise UserError(
             f"{feed.name}: rows of seq_length={feed.seq_length}, but model {name} has "
-            f"seq_length={model.seq_length}: build the corpus with --seq-length {model.seq_length}"
+            f"seq_length={model.seq_length}: build the corpus with --set seq_length={model.seq_length}"
         )
     if feed.vocab_size > model.vocab_size:
         raise UserError(
             f"{feed.name}: a vocabulary of {feed.vocab_size}, but model {name} has "
-            f"vocab_size={model.vocab_size}: train a tokenizer with --vocab-size {model.vocab_size}, or a larger model"
+            f"vocab_size={model.vocab_size}: build the corpus with --set tokenizer.vocab_size={model.vocab_size}, or "
+            "train a larger model"
         )
     trained = 4 if config.lora is not None else 16
     needed, available = trained * model.parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -75,7 +75,8 @@ class Run:
     @property
     def model(self) -> str:
         """Its name, or that of its file, or the checkpoint it comes from."""
-        return Path(str(self.config.get("model") or self.config.get("init") or "?")).stem
+        model, init = self.config.get("model"), self.config.get("init")
+        return Path(model).stem if model else f"of {init}" if init else "?"
 
     @functools.cached_property
     def updated(self) -> float:

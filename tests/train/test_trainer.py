@@ -16,6 +16,7 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import sole_writer
 from mindgeex.data.mindrecord import Corpus
 from mindgeex.model_zoo.checkpoints.native import read_tensors
+from mindgeex.train.callbacks.heartbeat import read_beats
 from mindgeex.train.callbacks.metrics import read_metrics
 from mindgeex.train.checkpointing import list_checkpoints, newest_whole, verify
 from mindgeex.train.config import load_recipe
@@ -272,6 +273,13 @@ def test_a_spike_is_skipped_by_the_step_itself(corpus_folder, recipe, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_asked_to_stop_at_its_last_step_has_finished(corpus_folder, recipe, tmp_path):
+    train(load_recipe(str(recipe), ["steps=1"]), corpus_folder, tmp_path / "run", stop=StopRequest(0.0))
+    assert [event["event"] for event in read_events(tmp_path / "run")] == ["started", "checkpoint", "finished"]
+    assert read_beats(tmp_path / "run")[0]["stage"] == "finished"
+
+
+@pytest.mark.slow
 def test_half_precision_finds_its_scale_and_resumes_digit_for_digit(corpus_folder, recipe, tmp_path):
     settings = ("--data", corpus_folder, "--recipe", recipe, "--set", "compute.dtype=float16", "loss_scale.window=5")
     whole = run("train", "--out", tmp_path / "whole", *settings)
@@ -334,8 +342,8 @@ def test_two_processes_do_not_train_in_one_folder(corpus_folder, recipe, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seq_length": 32}, "rows of seq_length=64, but model .* has seq_length=32: .*--seq-length 32"),
-        ({"vocab_size": 256}, "a vocabulary of 512, but model .* has vocab_size=256: .*--vocab-size 256"),
+        ({"seq_length": 32}, "rows of seq_length=64, but model .* has seq_length=32: .*--set seq_length=32"),
+        ({"vocab_size": 256}, "a vocabulary of 512, but model .* has vocab_size=256: .*--set tokenizer.vocab_size=256"),
     ],
 )
 def test_a_corpus_that_does_not_fit_the_model_is_refused(recipe, corpus_folder, tmp_path, change, message):
