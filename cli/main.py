@@ -35,7 +35,11 @@ COMMANDS = {
     "generate": ("generate", "generate", "continue a prompt with a checkpoint"),
     "eval run": ("eval", "run", "score a checkpoint, or check canonical solutions, in a sandbox"),
     "hccl make": ("hccl", "make", "a rank table from a list of servers"),
+    "hccl merge": ("hccl", "merge", "one rank table from several, such as one of each server"),
     "hccl check": ("hccl", "check", "find mistakes in a rank table"),
+    "hccl explain": ("hccl", "explain", "a rank table in words: servers, and the groups of ranks in them"),
+    "hccl errors": ("hccl", "errors", "what error codes of HCCL and CANN mean, and the next step"),
+    "launch": ("launch", "launch", "a script that starts a command on one or many servers"),
     "quickstart": ("quickstart", "quickstart", "the whole road, once, on this machine's own code"),
     "doctor": ("doctor", "doctor", "what is here, what is missing for which ability, and the fix"),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindgeex.common.errors import UserError
@@ -51,8 +51,9 @@ def test_the_layout_is_the_one_hccl_reads() -> None:
     }
 
 
+@settings(max_examples=60, deadline=None)
 @given(
-    num_devices=st.integers(1, 16),
+    num_devices=st.integers(1, 8),
     addresses=st.lists(st.ip_addresses(v=4).map(str), min_size=1, max_size=64, unique=True),
     names=st.lists(st.text("abcdefgh0123456789.-", min_size=1, max_size=63), min_size=64, max_size=64, unique=True),
 )
@@ -67,7 +68,7 @@ def test_hosts_come_back_from_the_table_made_of_them(
 
     write_rank_table(make_rank_table(read_hosts(folder / "hosts.txt")), folder / "table.json")
 
-    assert check_rank_table(folder / "table.json") == []
+    assert check_rank_table(folder / "table.json", subnet_bits=0) == []
     servers = json.loads((folder / "table.json").read_text())["server_list"]
     assert [f"{s['server_id']} {' '.join(d['device_ip'] for d in s['device'])}" for s in servers] == lines
     ranks = [int(device["rank_id"]) for server in servers for device in server["device"]]
@@ -88,8 +89,8 @@ def device(tree: dict[str, Any], server: int, position: int) -> dict[str, Any]:
 
 
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "unknown version": (lambda t: t.update(version="1.2"), "version is '1.2': only '1.0'"),
-    "version as a number": (lambda t: t.update(version=1.0), "version is 1.0: only '1.0', as text"),
+    "unknown version": (lambda t: t.update(version="2.0"), "version is '2.0': write '1.0'"),
+    "version as a number": (lambda t: t.update(version=1.0), "version is 1.0: write '1.0', as text"),
     "not completed": (lambda t: t.update(status="initializing"), "status is 'initializing'"),
     "no status": (lambda t: t.pop("status"), "status is None"),
     "wrong server_count": (
