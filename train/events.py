@@ -1,7 +1,9 @@
 """events.jsonl: what happened to a run besides its steps, one JSON object a line, only ever appended."""
 
+import errno
 import json
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,7 +36,9 @@ def write_event(run_folder: Path, step: int, event: str, detail: str = "", rank:
         with path.open("a+b", buffering=0) as file:
             cut = file.tell() > 0 and not _ends_with_newline(file)
             # One write, so that two processes' lines do not mix.
-            file.write(b"\n" * cut + json.dumps(line).encode() + b"\n")
+            data = b"\n" * cut + json.dumps(line).encode() + b"\n"
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_events(run_folder: Path) -> list[dict[str, Any]]:

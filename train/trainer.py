@@ -159,7 +159,8 @@ class Run:
                 "schedule.warmup_steps, or set guard.on_spike and guard.on_not_finite to skip or rollback; the last "
                 "checkpoint is sound"
             )
-        record = StepRecord(progress.step + 1, applied=outcome.applied, stops=outcome.votes > 0)
+        stops = outcome.votes > 0 and progress.step + 1 < self.config.steps
+        record = StepRecord(progress.step + 1, applied=outcome.applied, stops=stops)
         record.values |= {"loss": outcome.loss, "grad_norm": outcome.grad_norm, "learning_rate": rate}
         if is_scaled:
             record.values["loss_scale"] = scale.value
