@@ -38,8 +38,8 @@ class Split:
             raise UserError(f"--mp {self.mp} does not divide the {stage:,} NPUs of a stage: {_nearest(self.mp, stage)}")
         if self.dp % self.optimizer_shard:
             raise UserError(
-                f"--optimizer-shard {self.optimizer_shard} does not divide dp = {self.world} / (mp {self.mp} x pp {self.pp})"
-                f" = {self.dp}: {_nearest(self.optimizer_shard, self.dp)}"
+                f"--optimizer-shard {self.optimizer_shard} does not divide dp {self.dp} (NPUs / mp / pp): "
+                f"{_nearest(self.optimizer_shard, self.dp)}"
             )
 
     @property

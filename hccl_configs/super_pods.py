@@ -37,7 +37,8 @@ def super_pod_problems(tree: dict[str, Any]) -> Iterator[str]:
         else:
             pod_names[name] = entry
         yield from _members(entry, pod, servers, pod_of)
-        yield from _super_device_ids(entry, pod, servers)
+        own = [name for name, where in pod_of.items() if where.startswith(entry + " ")]
+        yield from _super_device_ids(entry, own, servers)
     for name in servers:
         if name not in pod_of:
             yield f"server {name} of server_list is in no super pod: add it to a server_list of super_pod_list"
@@ -59,12 +60,10 @@ def _members(entry: str, pod: dict[str, Any], servers: dict[str, Any], pod_of: d
             pod_of[name] = where
 
 
-def _super_device_ids(entry: str, pod: dict[str, Any], servers: dict[str, Any]) -> Iterator[str]:
+def _super_device_ids(entry: str, names: list[str], servers: dict[str, Any]) -> Iterator[str]:
     seen: dict[str, str] = {}
-    members = pod.get("server_list")
-    for member in members if isinstance(members, list) else []:
-        name = member.get("server_id") if isinstance(member, dict) else None
-        devices = servers[name].get("device") if isinstance(name, str) and name in servers else None
+    for name in names:
+        devices = servers[name].get("device")
         for position, device in enumerate(devices if isinstance(devices, list) else []):
             value = device.get("super_device_id") if isinstance(device, dict) else None
             where = f"server {name} device[{position}]"
