@@ -72,7 +72,10 @@ def mindgeex(*arguments: object, **options) -> subprocess.Popen:
 def run(*arguments: object) -> subprocess.CompletedProcess:
     """Runs the command line to its end."""
     process = mindgeex(*arguments)
-    out, error = process.communicate(timeout=200)
+    try:
+        out, error = process.communicate(timeout=200)
+    finally:
+        process.kill()  # a supervisor takes its workers with it
     return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
 
