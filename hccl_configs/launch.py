@@ -153,6 +153,8 @@ def _check_table(config: LaunchConfig) -> None:
 
 TEMPLATE = r"""#!/usr/bin/env bash
 {header}
+# Arguments stand in single quotes as they were given.
+# shellcheck disable=SC2016
 set -euo pipefail
 
 nodes={nodes}

@@ -69,7 +69,7 @@ def rank_table_config(folder: Path, command: tuple[str, ...], nodes: int = 1, **
 def run(script: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
     script.write_text(text, encoding="utf-8")
     command = ["bash", str(script)]
-    return subprocess.run(command, capture_output=True, text=True, env={**ENVIRONMENT, **environment}, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env={**ENVIRONMENT, **environment}, timeout=280)
 
 
 @settings(max_examples=8, deadline=None)
@@ -179,7 +179,7 @@ print("sum", total.asnumpy()[0], sys.argv[1], flush=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["msrun", "slurm", "modelarts"])
+@pytest.mark.parametrize("kind", ["msrun", "slurm"])
 def test_workers_of_msrun_meet(tmp_path: Path, kind: Any) -> None:
     (tmp_path / "toy.py").write_text(TOY)
     port = 20_000 + os.getpid() % 20_000 + KINDS.index(kind)
