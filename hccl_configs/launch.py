@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from mindgeex.common.errors import UserError
+from mindgeex.hccl_configs.msrun import GRACE_S
 from mindgeex.hccl_configs.rank_table import read_rank_table
 
 Kind = Literal["msrun", "ssh", "rank-table", "slurm", "kubernetes", "modelarts"]
@@ -177,12 +178,15 @@ main "$@" </dev/null
 exit
 """
 
-STOP = r"""pids=()
-was_signalled=0
-
-stop() {
+STOP = r"""stop() {
   kill -TERM "${pids[@]}" 2>/dev/null || true
 }
+
+"""
+"""Unless workers have their own."""
+
+WAIT = r"""pids=()
+was_signalled=0
 
 # Waits for all; the first that fails stops the others. A signal does so, too, and is no failure if they end well.
 wait_for_all() {
@@ -251,7 +255,18 @@ start_workers() {{
     RANK_ID=$rank DEVICE_ID=$device "${{command[@]}}" >"$logs/rank-$(printf '%05d' "$rank").log" 2>&1 &
     pids+=("$!")
   done
-  wait_for_all
+  local killer='' status=0
+  stop() {{ # workers in the middle of a collective may not hear it
+    kill -TERM "${{pids[@]}}" 2>/dev/null || true
+    {{ sleep {grace}; kill -KILL "${{pids[@]}}"; }} >/dev/null 2>&1 &
+    killer=$!
+    disown
+  }}
+  wait_for_all || status=$?
+  if [[ -n $killer ]]; then
+    kill -KILL "$killer" || true
+  fi
+  return "$status"
 }}"""
 
 MAIN_LOCAL = r"""main() {
@@ -319,7 +334,7 @@ def _script(config: LaunchConfig) -> str:
     check = CHECK_ASCEND if config.device_target == "Ascend" else ""
     if config.rank_table is not None:
         start = START_TABLE.format(
-            variables=PLATFORM_VARIABLES, check=check, table=quote(str(config.rank_table.absolute()))
+            variables=PLATFORM_VARIABLES, check=check, table=quote(str(config.rank_table.absolute())), grace=GRACE_S
         )
     else:
         start = START_MSRUN.format(variables=PLATFORM_VARIABLES, check=check, port=config.port)
@@ -331,7 +346,7 @@ def _script(config: LaunchConfig) -> str:
         logs=quote(posixpath.join(config.workdir, config.logs)),
         command=" ".join(map(quote, config.command)),
         settings=_exports(config.settings),
-        stop=STOP,
+        stop=WAIT if config.rank_table is not None else STOP + WAIT,
         start=start,
         main=_main(config),
     )

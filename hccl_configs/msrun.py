@@ -15,6 +15,8 @@ import subprocess
 import sys
 from typing import Any
 
+GRACE_S = 600
+"""How long workers may take to save and end once asked. One in a collective whose others are gone never hears it."""
 SCHEDULER_S = 30
 """How long the scheduler may take to see that all workers have ended."""
 
@@ -28,6 +30,8 @@ def main() -> None:
 
     class Manager(_ProcessManager):
         """Does not wait for a scheduler whose workers are gone."""
+
+        msn_process: Any
 
         def kill_worker_processes(self) -> None:
             super().kill_worker_processes()
@@ -52,7 +56,10 @@ def main() -> None:
 
 
 def terminate(managers: list[Any]) -> None:
-    """Asks the workers to end; the scheduler does so after them."""
+    """Asks the workers to end, and later kills those that do not; the scheduler ends after them."""
+    if not signal.getitimer(signal.ITIMER_REAL)[0]:
+        signal.signal(signal.SIGALRM, lambda *_: [manager.kill_worker_processes() for manager in managers])
+        signal.alarm(GRACE_S)
     for worker in [worker for manager in managers for worker in manager.cgn_processes]:
         with contextlib.suppress(ProcessLookupError):
             worker.send_signal(signal.SIGTERM)

@@ -112,6 +112,26 @@ def test_the_first_worker_that_fails_ends_the_others_and_gives_its_code(tmp_path
     assert ran.returncode == 7 and time.monotonic() - start < 30
 
 
+DEAF = """
+import os, signal, time
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.environ["RANK_ID"] == "1":
+    time.sleep(1)
+    raise SystemExit(7)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_does_not_hear_is_killed_in_the_end(tmp_path: Path) -> None:
+    (tmp_path / "deaf.py").write_text(DEAF)
+    text = render(rank_table_config(tmp_path, ("python", "deaf.py")))
+    assert text.count("sleep 600") == 1
+    start = time.monotonic()
+    ran = run(tmp_path / "run.sh", text.replace("sleep 600", "sleep 1"))
+    assert ran.returncode == 7 and time.monotonic() - start < 40
+
+
 SAVING = """
 import os, signal, sys, time
 from pathlib import Path
