@@ -64,6 +64,7 @@ def report(
     out: Path | None = None,
     data: Path | None = None,
     ngram_rows: int = 0,
+    samples: int = 0,
 ) -> None:
     """Write an HTML page about a run, or one that compares several, finished or not.
 
@@ -72,17 +73,23 @@ def report(
         out: the page; report.html in the run's folder by default, or ./comparison.html.
         data: the run's corpus, to measure xz and the 5-gram model on its held-out text; kept in RUN/baselines.json.
         ngram_rows: rows of the corpus that the 5-gram model is trained on; 0: no such model.
+        samples: languages of which the newest checkpoint continues the beginning of a held-out document.
     """
     from mindgeex.common.errors import UserError
     from mindgeex.common.html import write_page
+    from mindgeex.data.mindrecord import Corpus
     from mindgeex.train import report as pages
     from mindgeex.train.runs import named
+    from mindgeex.train.samples import write_samples
 
-    if ngram_rows < 0 or (ngram_rows and data is None):
-        raise UserError(f"--ngram-rows {ngram_rows}: at least 0, and with --data CORPUS, whose rows they are")
+    for option, value in (("--ngram-rows", ngram_rows), ("--samples", samples)):
+        if value < 0 or (value and data is None):
+            raise UserError(f"{option} {value}: at least 0, and with --data CORPUS, of which they are")
     if data is not None:
         for folder in run:
             pages.measure_baselines(folder, data, ngram_rows)
+            if samples:
+                write_samples(folder, Corpus.open(data), samples)
     if len(run) == 1:
         path, title = out or run[0] / "report.html", f"Training run {run[0].resolve().name}"
         write_page(path, title, pages.sections(run[0]))

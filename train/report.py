@@ -23,12 +23,12 @@ from mindgeex.model_zoo.config import load_model_config
 from mindgeex.train.baselines import BASELINES_FILE, load_or_measure, read_baselines
 from mindgeex.train.evaluation import ALL, heldout_sets
 from mindgeex.train.runs import Run, checkpoint_bytes, differences, read_run
+from mindgeex.train.samples import SAMPLES_FILE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SAMPLES_FILE = "samples.jsonl"
 MAX_POINTS = 600
 MAX_EVENTS = 200
 """Rows of the table of events; the newest."""

@@ -1,0 +1,40 @@
+"""Samples of a run are of held-out documents, one a language, and the same each time."""
+
+import json
+import shutil
+
+import pytest
+
+from mindgeex.common.errors import UserError
+from mindgeex.data.mindrecord import Corpus
+from mindgeex.train.samples import SAMPLES_FILE, held_out_prompts, write_samples
+from tests.train.conftest import run, write_recipe
+
+
+def test_prompts_are_beginnings_of_held_out_documents(corpus_folder):
+    corpus = Corpus.open(corpus_folder)
+    [(language, prompt)] = held_out_prompts(corpus, 3).items()
+    assert language == "python" and prompt.startswith("# language: Python\n")
+    beginning = prompt.partition("\n")[2]
+    assert any(document.text.startswith(beginning) for document in corpus.documents("heldout"))
+    assert not any(document.text.startswith(beginning) for document in corpus.documents("train"))
+
+
+def test_a_run_without_a_checkpoint_has_no_samples(corpus_folder, tmp_path):
+    with pytest.raises(UserError, match="no whole checkpoint to take samples of"):
+        write_samples(tmp_path, Corpus.open(corpus_folder), 1)
+
+
+@pytest.mark.slow
+def test_a_report_shows_samples_that_are_the_same_each_time(corpus_folder, tmp_path):
+    recipe = write_recipe(tmp_path)
+    trained = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--set", "steps=6")
+    assert trained.returncode == 0, trained.stderr
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    for folder in ("run", "copy"):
+        shown = run("report", tmp_path / folder, "--data", corpus_folder, "--samples", 1)
+        assert shown.returncode == 0, shown.stderr
+    [sample] = [json.loads(line) for line in (tmp_path / "run" / SAMPLES_FILE).read_text().splitlines()]
+    assert sample["step"] == 6 and sample["text"]
+    assert (tmp_path / "run" / SAMPLES_FILE).read_bytes() == (tmp_path / "copy" / SAMPLES_FILE).read_bytes()
+    assert "samples" in (tmp_path / "run" / "report.html").read_text()
