@@ -32,6 +32,8 @@ bench: setup
 	$(PYTHON) -m tests.benchmarks.corpus
 	$(PYTHON) -m tests.benchmarks.sampling
 	$(PYTHON) -m tests.benchmarks.decoding
+	$(PYTHON) -m tests.benchmarks.training
+	$(PYTHON) -m tests.benchmarks.growth
 
 clean:
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build
