@@ -30,6 +30,7 @@ COMMANDS = {
     "lora merge": ("lora", "merge", "a LoRA adapter into the weights of its base"),
     "lora unmerge": ("lora", "unmerge", "a LoRA adapter out of the weights it was merged into"),
     "train": ("train", "train", "train a model from a recipe; --resume continues"),
+    "plan": ("plan", "plan", "a training step compiled for a simulated cluster: memory, communication, time"),
     "runs": ("runs", "runs", "training runs: how far, their last figures, whether they live"),
     "report": ("runs", "report", "a page about a training run, or one that compares several"),
     "generate": ("generate", "generate", "continue a prompt with a checkpoint"),

@@ -1,6 +1,6 @@
 """A training run as one tree of frozen dataclasses: a recipe (YAML) with overrides, resolved and checked.
 
-RunConfig = model + compute + batch + schedule + optimizer + loss scale + guard + cadence
+RunConfig = model + compute + batch + schedule + optimizer + loss scale + guard + cadence + parallel
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from mindgeex.train.finetune_feed import FinetuneConfig
 from mindgeex.train.guard import GuardConfig
 from mindgeex.train.loss_scale import LossScaleConfig
 from mindgeex.train.optimizer_config import OptimizerConfig
+from mindgeex.train.parallel_config import ParallelConfig
 from mindgeex.train.schedule import ScheduleConfig
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -72,6 +73,8 @@ class RunConfig:
     loss_scale: LossScaleConfig = field(default_factory=LossScaleConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     cadence: CadenceConfig = field(default_factory=CadenceConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    """How the step is spread over NPUs (`mindgeex plan`)."""
     seed: int = 42
     """Of the initial weights, of the order of the rows and of dropout."""
 

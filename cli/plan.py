@@ -1,0 +1,40 @@
+"""`mindgeex plan`."""
+
+from pathlib import Path
+
+
+def plan(
+    recipe: str = "codegeex_13b_1536",
+    set: tuple[str, ...] = (),  # noqa: A002
+    rank: int = 0,
+    out: Path | None = None,
+    json: bool = False,
+    save_graphs: Path | None = None,
+) -> None:
+    """Compile a recipe's training step for a simulated cluster: memory, communication and time of one NPU.
+
+    Needs neither NPUs nor CANN; MindSpore's own partitioner does the work. Plans are cached by recipe.
+
+    Args:
+        recipe: name of a shipped recipe, or path of a YAML file.
+        set: settings that differ from the recipe, such as parallel.mp=4 compute.attention=flash.
+        rank: the NPU to compile for.
+        out: folder for plan.html and plan.json.
+        json: print one JSON object instead of text.
+        save_graphs: keep MindSpore's compiled graph in this folder.
+    """
+    import json as json_module
+
+    from mindgeex.common.html import write_page
+    from mindgeex.train.config import load_recipe
+    from mindgeex.train.dryrun.plan import make_plan
+    from mindgeex.train.dryrun.report import as_json, sections, summary_lines
+
+    made = make_plan(load_recipe(recipe, set), rank, save_graphs)
+    print(json_module.dumps(as_json(made), indent=2) if json else "\n".join(summary_lines(made)))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "plan.json").write_text(json_module.dumps(as_json(made), indent=2), encoding="utf-8")
+        write_page(out / "plan.html", f"Plan of {Path(recipe).stem}", sections(made))
+        if not json:
+            print(f"\nplan: {out / 'plan.html'}")

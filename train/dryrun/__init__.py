@@ -1,0 +1,1 @@
+"""A training step compiled for a simulated cluster of NPUs, and what follows from it."""

@@ -1,0 +1,109 @@
+"""The compiled graph as MindSpore prints it: its collectives and its matrix products.
+
+Covers: the text of `save_graphs` after the pass `validate` (MindSpore 2.9). Does not cover: other versions' texts; a
+graph without any matrix product is refused rather than read as empty.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+BYTES = {"Float16": 2, "BFloat16": 2, "Float32": 4, "Int32": 4, "Int64": 8, "Bool": 1, "UInt8": 1, "Int8": 1}
+COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "AlltoAll", "AllToAll", "Send", "Receive", "Broadcast")
+NODE = re.compile(rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, 'MatMul', 'BatchMatMul', 'FlashAttentionScore'))})\(")
+RANKS = re.compile(r"(?:group_rank_ids|rank_list): \(([\d, ]*)\)")
+GROUP = re.compile(r'group: "([^"]*)"')
+PARAMETER = re.compile(r'mirror_user_id: "([^"]*)"')
+INSTANCE = re.compile(r"instance name: ([^}]*)\}")
+TENSOR = re.compile(r"<(?:Ref\[)?Tensor\[(\w+)\]\]?, \(([\d, ]*)\)")
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One communication of the step."""
+
+    kind: str
+    purpose: str
+    """forward, backward, redistribution, weights (HSDP gathers), gradients or norm."""
+    ranks: tuple[int, ...]
+    """Who takes part; empty: all."""
+    dtype: str
+    shape: tuple[int, ...]
+    """Of what an NPU puts in."""
+
+    @property
+    def bytes(self) -> int:
+        """Of what an NPU puts in."""
+        return math.prod(self.shape) * BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One matrix product (or flash attention) of an NPU; `shapes` of its inputs and its output."""
+
+    kind: str
+    shapes: tuple[tuple[int, ...], ...]
+    transposes: bool
+    """The first input is transposed: what is summed over is its last axis but one."""
+
+    @property
+    def flops(self) -> int:
+        """A multiplication and an addition counted as two."""
+        first, second, result = self.shapes[0], self.shapes[1], self.shapes[-1]
+        if self.kind == "FlashAttentionScore":
+            return 4 * math.prod(first) * second[-2]
+        inner = first[-2] if self.transposes else first[-1]
+        return 2 * math.prod(result) * inner
+
+
+def read_graph(text: str) -> tuple[list[Collective], list[Product]]:
+    """All collectives and matrix products, in the order of the text.
+
+    Raises:
+        ValueError: there is no matrix product.
+    """
+    collectives, products = [], []
+    lines = text.splitlines()
+    for at, line in enumerate(lines):
+        if (match := NODE.search(line)) is None:
+            continue
+        kind, types = match[1], TENSOR.findall(lines[at + 1])
+        shapes = tuple(tuple(int(n) for n in shape.replace(",", " ").split()) for _, shape in types)
+        if kind in COLLECTIVES:
+            ranks = RANKS.search(line)
+            is_gradient = any("scope: (Gradients/" in later for later in lines[at + 1 : at + 4])
+            numbers = tuple(int(n) for n in ranks[1].replace(",", " ").split()) if ranks else ()
+            collectives.append(Collective(kind, _purpose(kind, line, is_gradient), numbers, types[0][0], shapes[0]))
+        else:
+            flags = re.findall(r"Bool\((\d)\)", line.partition("{")[0])
+            products.append(Product(kind, shapes, bool(flags) and flags[0] == "1"))
+    if not products:
+        raise ValueError("the graph has no matrix product: this MindSpore prints it in another way")
+    return collectives, products
+
+
+def _purpose(kind: str, line: str, is_gradient: bool) -> str:
+    instance = INSTANCE.search(line)
+    name = instance[1] if instance else ""
+    if name.startswith("redistribution"):
+        return "redistribution"
+    if "parallel_optimizer" in name:
+        return "weights" if kind == "AllGather" else "gradients"
+    if "mirror" in name:
+        return "gradients"
+    if name in ("sum_votes", "sum_squares"):
+        return "norm"
+    return "backward" if is_gradient else "forward"
+
+
+def find_graph(folder: Path) -> Path:
+    """The file of the last graph that was printed after `validate`.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = sorted(folder.rglob("*validate_*.ir"))
+    if not found:
+        raise FileNotFoundError(f"{folder}: MindSpore printed no graph")
+    return found[-1]

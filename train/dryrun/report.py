@@ -1,0 +1,157 @@
+"""A plan as text, JSON and the sections of a page."""
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any
+
+from mindgeex.common.html import Section
+from mindgeex.train.dryrun.estimate import PUBLISHED, Layout
+from mindgeex.train.dryrun.plan import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GB = 1e9
+
+
+def layout_rows(layouts: list[Layout]) -> list[tuple[Any, ...]]:
+    """Tensors of all blocks counted together: name, count, shape, slice, HSDP group, bytes of an NPU in float32."""
+    groups: dict[tuple[str, tuple[int, ...], tuple[int, ...], int], int] = {}
+    for layout in layouts:
+        name = re.sub(r"^blocks\.\d+\.", "blocks.*.", layout.name)
+        key = (name, layout.shape, layout.slice_shape, layout.shards)
+        groups[key] = groups.get(key, 0) + 1
+    held = {(layout.shape, layout.slice_shape): layout.values for layout in layouts}
+    return [
+        (name, count, list(shape), list(piece), shard if shard > 1 else "", 4 * count * held[shape, piece])
+        for (name, shape, piece, shard), count in groups.items()
+    ]
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """All figures of a plan."""
+    times, config = plan.times, plan.config
+    return {
+        "model": dataclasses.asdict(plan.model),
+        "parallel": dataclasses.asdict(config.parallel) | {"dp": config.parallel.dp},
+        "compute": dataclasses.asdict(config.compute),
+        "rank": plan.rank,
+        "cann": plan.cann,
+        "compilation": {key: plan.facts[key] for key in ("build_s", "compile_s", "total_s", "peak_bytes")},
+        "parameters_of_npu": sum(layout.values for layout in plan.layouts),
+        "memory": [dataclasses.asdict(line) for line in plan.memory],
+        "memory_bytes": total_bytes(plan),
+        "fits": total_bytes(plan) <= config.parallel.memory_gb * GB,
+        "collectives": [dataclasses.asdict(group) for group in plan.traffic],
+        "time": dataclasses.asdict(times)
+        | {name: getattr(times, name) for name in ("step_s", "serial_s", "mfu", "tokens_per_day")},
+        "published": PUBLISHED,
+        "layouts": [dataclasses.asdict(layout) for layout in plan.layouts],
+    }
+
+
+def total_bytes(plan: Plan) -> int:
+    """Of one NPU."""
+    return sum(line.value for line in plan.memory)
+
+
+def remedies(plan: Plan) -> list[str]:
+    """What to change if the plan does not fit, the largest saving first."""
+    parallel, compute = plan.config.parallel, plan.config.compute
+    by_name = {line.name: line.value for line in plan.memory}
+    found = []
+    if not compute.recompute:
+        found.append((by_name["activations kept"], "compute.recompute=true"))
+    if compute.attention == "matmul":
+        scores = plan.rows * plan.model.num_heads // parallel.mp * plan.model.seq_length**2
+        found.append((4 * scores, "compute.attention=flash"))
+    if plan.rows > 1:
+        activations = sum(by_name[name] for name in ("activations kept", "one block at work", "logits", "mask"))
+        found.append((activations // 2, f"batch.micro_rows={plan.rows // 2}"))
+    if parallel.optimizer_shard < parallel.dp:
+        states = by_name["weights"] + by_name["moments"] + by_name["gradients"]
+        found.append((states // 2, f"parallel.optimizer_shard={min(parallel.dp, 2 * parallel.optimizer_shard)}"))
+    if parallel.optimizer_shard > 1 and parallel.optimizer_level != "level3":
+        found.append((by_name["gathered weights"], "parallel.optimizer_level=level3"))
+    return [f"{setting} (about {saved / GB:.1f} GB less)" for saved, setting in sorted(found, reverse=True)]
+
+
+def summary_lines(plan: Plan) -> list[str]:
+    """What a terminal shows."""
+    parallel, times = plan.config.parallel, plan.times
+    held, limit = total_bytes(plan), parallel.memory_gb * GB
+    lines = [
+        f"{plan.config.model} on {parallel.npus:,} NPUs: dp {parallel.dp} x mp {parallel.mp}, optimizer "
+        f"shard {parallel.optimizer_shard} ({parallel.optimizer_level}), {plan.rows} rows of {plan.model.seq_length:,}",
+        f"compiled for rank {plan.rank} in {plan.facts['total_s']:.1f} s and {plan.facts['peak_bytes'] / GB:.1f} GB "
+        f"(CANN: {plan.cann})",
+        "",
+        f"memory of an NPU: {held / GB:.1f} of {parallel.memory_gb:g} GB" + ("" if held <= limit else ", does NOT fit"),
+        *(f"  {line.name:<18}{line.value / GB:>8.2f} GB   {line.formula}" for line in plan.memory),
+    ]
+    if held > limit:
+        lines += ["  what helps:", *(f"    --set {remedy}" for remedy in remedies(plan))]
+    lines += ["", "collectives of a step (of one micro batch):"]
+    lines += [
+        f"  {group.count:>5} {group.kind:<14}{group.purpose:<15}of {group.group_size:>5}, {group.reach:<7}"
+        f"{group.bytes / GB:>9.3f} GB {group.seconds:>8.3f} s"
+        for group in plan.traffic
+    ]
+    lines += [
+        "",
+        f"time of a step: {times.step_s:.2f} s (nothing overlapping: {times.serial_s:.2f} s), assuming "
+        f"{parallel.matmul_efficiency:.0%} of {parallel.peak_tflops:g} TFLOP/s",
+        f"  {times.flops / 1e12:,.0f} TFLOP of matrix products {times.products_s:.2f} s, other operators "
+        f"{times.others_s:.2f} s, inside blocks {times.tensor_parallel_s:.2f} s, weights and gradients "
+        f"{times.optimizer_s:.2f} s",
+        f"  {times.tokens_per_day / 1e9:.1f}B tokens a day, {times.tokens / times.step_s / parallel.npus:,.0f} a "
+        f"second and NPU, MFU {times.mfu:.1%}",
+        f"  published for CodeGeeX-13B on {PUBLISHED['npus']:,.0f}: {PUBLISHED['tokens_per_day'] / 1e9}B tokens a day, "
+        f"{PUBLISHED['step_s']:g} s a step, {PUBLISHED['tokens_per_s_per_npu']:g} a second and NPU",
+    ]
+    return lines
+
+
+def sections(plan: Plan) -> list[Section]:
+    """The page."""
+    times, parallel = plan.times, plan.config.parallel
+    top = Section("The plan").code("\n".join(summary_lines(plan)))
+    if total_bytes(plan) > parallel.memory_gb * GB:
+        top.warning("It does not fit: " + "; ".join(remedies(plan)))
+    store = Section("Memory of an NPU").table(
+        ("what", "bytes", "how it is counted"), [(line.name, line.value, line.formula) for line in plan.memory]
+    )
+    store.figure(bars([(line.name, line.value / GB) for line in plan.memory], "GB"))
+    store.text("Activations: Korthikanti et al. 2022, table 2, with this recipe's types. Weights: MindSpore's layouts.")
+    talk = Section("Collectives").table(
+        ("kind", "purpose", "NPUs", "reach", "count", "bytes put in", "seconds"),
+        [(g.kind, g.purpose, g.group_size, g.reach, g.count, g.bytes, round(g.seconds, 4)) for g in plan.traffic],
+    )
+    clock = Section("Time").figure(
+        bars(
+            [
+                ("matrix products", times.products_s),
+                ("other operators", times.others_s),
+                ("inside blocks", times.tensor_parallel_s),
+                ("weights, gradients", times.optimizer_s),
+            ],
+            "seconds",
+        )
+    )
+    clock.text("A roofline: the efficiencies and bandwidths are inputs of the recipe (parallel.*), not measurements.")
+    return [top, store, talk, clock, Section("Layouts").table(
+        ("tensor", "count", "shape", "slice of an NPU", "HSDP", "bytes"), layout_rows(plan.layouts)
+    )]  # fmt: skip
+
+
+def bars(values: list[tuple[str, float]], unit: str) -> "Figure":
+    """Horizontal bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.4 * len(values) + 0.8), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.barh([name for name, _ in values], [value for _, value in values], color="#3b7dd8")
+    axes.bar_label(drawn, fmt="%.2f", padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    return figure
