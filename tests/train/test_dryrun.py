@@ -34,12 +34,12 @@ SMALL = {
 }  # fmt: skip
 
 
-def small_plan(tmp_path, family="codegeex", rank=0, **parallel):
+def small_plan(tmp_path, family="codegeex", rank=0, settings=(), **parallel):
     sizes = tmp_path / f"{family}.yaml"
     base = load_model_config(f"{family}_tiny")
     sizes.write_text(json.dumps(as_tree(dataclasses.replace(base, **SMALL))))
     spread = {"npus": 8, "mp": 4, "optimizer_shard": 2, "optimizer_level": "level2"} | parallel
-    settings = [f"model={sizes}", "compute.dtype=float16", "batch.tokens_per_step=1024"]
+    settings = [f"model={sizes}", "compute.dtype=float16", "batch.tokens_per_step=1024", *settings]
     settings += [f"parallel.{name}={value}" for name, value in spread.items()]
     return make_plan(load_recipe("codegeex_tiny", settings), rank, cache=tmp_path / "plans")
 
@@ -71,6 +71,25 @@ def test_a_step_on_eight_simulated_npus_sums_twice_a_block_and_never_gathers_log
     assert len(sections(plan)) == 5
     again = small_plan(tmp_path, family)
     assert again.facts == plan.facts  # from the cache
+
+
+@needs_compiler
+@names_operators
+@pytest.mark.parametrize("rank", [8, 1535])
+def test_on_1536_npus_a_layer_is_shared_inside_a_server_and_optimizer_states_across(tmp_path, rank):
+    plan = small_plan(
+        tmp_path, rank=rank, npus=1536, mp=8, optimizer_shard=16, settings=["batch.tokens_per_step=49152"]
+    )
+    said = {(item["kind"], item["purpose"], tuple(item["ranks"])) for item in plan.facts["collectives"]}
+    server = rank // 8 * 8
+    row = tuple(range(rank % 8, 1536, 8))
+    assert ("AllReduce", "forward", tuple(range(server, server + 8))) in said
+    assert ("AllReduce", "forward", row) in said
+    at = rank // 8 // 16 * 16
+    assert ("ReduceScatter", "gradients", row[at : at + 16]) in said
+    assert {len(ranks) for kind, purpose, ranks in said if purpose == "norm"} <= {0, 1536}
+    query = next(layout for layout in plan.layouts if layout.name == "blocks.0.attention.query.weight")
+    assert (query.slice_shape, query.mesh, query.shards) == ((4, 512), (192, 8), 16)
 
 
 def test_an_allreduce_over_servers_takes_the_time_of_a_ring_on_the_slow_link():

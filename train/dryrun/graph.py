@@ -11,7 +11,9 @@ from pathlib import Path
 
 BYTES = {"Float16": 2, "BFloat16": 2, "Float32": 4, "Int32": 4, "Int64": 8, "Bool": 1, "UInt8": 1, "Int8": 1}
 COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "AlltoAll", "AllToAll", "Send", "Receive", "Broadcast")
-NODE = re.compile(rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, 'MatMul', 'BatchMatMul', 'FlashAttentionScore'))})\(")
+NODE = re.compile(
+    rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, 'MatMul', 'BatchMatMul', 'FlashAttentionScoreGrad', 'FlashAttentionScore'))})\("
+)
 RANKS = re.compile(r"(?:group_rank_ids|rank_list): \(([\d, ]*)\)")
 GROUP = re.compile(r'group: "([^"]*)"')
 PARAMETER = re.compile(r'mirror_user_id: "([^"]*)"')
@@ -53,6 +55,8 @@ class Product:
         first, second, result = self.shapes[0], self.shapes[1], self.shapes[-1]
         if self.kind == "FlashAttentionScore":
             return 4 * math.prod(first) * second[-2]
+        if self.kind == "FlashAttentionScoreGrad":  # the scores again, and four products of the derivative
+            return 10 * math.prod(first) * second[-2]
         inner = first[-2] if self.transposes else first[-1]
         return 2 * math.prod(result) * inner
 
