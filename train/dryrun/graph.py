@@ -11,7 +11,8 @@ from pathlib import Path
 
 BYTES = {"Float16": 2, "BFloat16": 2, "Float32": 4, "Int32": 4, "Int64": 8, "Bool": 1, "UInt8": 1, "Int8": 1}
 COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "AlltoAll", "AllToAll", "Send", "Receive", "Broadcast")
-NODE = re.compile(
+PRODUCTS = ("MatMul", "BatchMatMul", "FlashAttentionScoreGrad", "FlashAttentionScore")
+NODE = re.compile(rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, *PRODUCTS))})\(")
     rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, 'MatMul', 'BatchMatMul', 'FlashAttentionScoreGrad', 'FlashAttentionScore'))})\("
 )
 RANKS = re.compile(r"(?:group_rank_ids|rank_list): \(([\d, ]*)\)")
