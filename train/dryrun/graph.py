@@ -13,8 +13,6 @@ BYTES = {"Float16": 2, "BFloat16": 2, "Float32": 4, "Int32": 4, "Int64": 8, "Boo
 COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "AlltoAll", "AllToAll", "Send", "Receive", "Broadcast")
 PRODUCTS = ("MatMul", "BatchMatMul", "FlashAttentionScoreGrad", "FlashAttentionScore")
 NODE = re.compile(rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, *PRODUCTS))})\(")
-    rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, 'MatMul', 'BatchMatMul', 'FlashAttentionScoreGrad', 'FlashAttentionScore'))})\("
-)
 RANKS = re.compile(r"(?:group_rank_ids|rank_list): \(([\d, ]*)\)")
 GROUP = re.compile(r'group: "([^"]*)"')
 PARAMETER = re.compile(r'mirror_user_id: "([^"]*)"')
