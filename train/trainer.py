@@ -137,7 +137,7 @@ class Run:
                 for callback in self.callbacks:
                     callback.after_step(record)
             self.wait_for_checkpoint()
-            self.say("stopped" if record.stops else "finished", self.stop.reason or "")
+            self.say(*(("stopped", self.stop.reason or "") if record.stops else ("finished",)))
             if record.stops:
                 self.heartbeat.enter("stopped")
 
