@@ -14,8 +14,6 @@ COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "AlltoAll", "AllToAll"
 PRODUCTS = ("MatMul", "BatchMatMul", "FlashAttentionScoreGrad", "FlashAttentionScore")
 NODE = re.compile(rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, *PRODUCTS))})\(")
 RANKS = re.compile(r"(?:group_rank_ids|rank_list): \(([\d, ]*)\)")
-GROUP = re.compile(r'group: "([^"]*)"')
-PARAMETER = re.compile(r'mirror_user_id: "([^"]*)"')
 INSTANCE = re.compile(r"instance name: ([^}]*)\}")
 TENSOR = re.compile(r"<(?:Ref\[)?Tensor\[(\w+)\]\]?, \(([\d, ]*)\)")
 
