@@ -38,18 +38,9 @@ class DotProductAttention(nn.Cell):
         self.softmax = ops.Softmax(axis=-1)
         self.dropout = Dropout(config.dropout_rate, salt)
         self.mix = ops.BatchMatMul()
-        self.fused: Any = None
-        self.dropping: Any = None
-        if fuses(compute) and not half:
-            hashing = (self.dropout.keeps.salt, self.dropout.keeps.threshold)
-            self.fused = fused.masked_softmax(self.query_scale, 0.0, *hashing)
-            self.dropping = fused.masked_softmax(self.query_scale, config.dropout_rate, *hashing)
 
     def construct(self, q_BATD: Tensor, k_BAKD: Tensor, v_BAKD: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Queries, keys, values and the additive mask -> [B, A, T, D]."""
-        if self.fused is not None:
-            soften = self.dropping if self.training else self.fused
-            return self.mix(soften(self.scores(q_BATD, k_BAKD), mask_B1TK, seeds_B), v_BAKD)
         if self.key_scale is not None:
             k_BAKD = k_BAKD * self.key_scale
         scores_BATK = self.scores(q_BATD * self.query_scale, k_BAKD).astype(self.softmax_dtype)
@@ -106,6 +97,17 @@ class NoMemory(nn.Cell):
         return k_BATD, v_BATD
 
 
+def fold(config: ModelConfig, salt: int, compute: ComputeConfig, training: bool) -> Any:
+    """`DotProductAttention` as one kernel of a CPU on [B, T, H], or None where there is none.
+
+    Numbers differ in rounding, what is dropped does not.
+    """
+    if not fuses(compute) or compute.attention != "matmul" or compute.attention_scaling == "query_key":
+        return None
+    rate, keeps = config.dropout_rate if training else 0.0, HashedBits(config.dropout_rate, salt)
+    return fused.attention(config.num_heads, config.head_size**-0.5, rate, keeps.salt, keeps.threshold)
+
+
 class Attention(nn.Cell):
     """Multi-head attention whose queries may come from elsewhere than its keys and values."""
 
@@ -118,6 +120,7 @@ class Attention(nn.Cell):
         self.value = Linear(hidden, hidden, std, compute)
         self.memory = NoMemory()
         self.core = ATTENTION_CELLS[compute.attention](config, salt, compute)
+        self.folded, self.folded_dropping = (fold(config, salt, compute, training) for training in (False, True))
         self.output = Linear(hidden, hidden, std, compute)
         self.transpose = ops.Transpose()
 
@@ -125,11 +128,13 @@ class Attention(nn.Cell):
         self, query_BTH: Tensor, source_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
     ) -> Tensor:
         """What asks, what is asked, where it stands, and who may see whom -> [B, T, H]."""
-        q_BATD = self.place(self.split_heads(self.query(query_BTH)), positions_BT)
-        k_BATD = self.place(self.split_heads(self.key(source_BTH)), positions_BT)
-        v_BATD = self.split_heads(self.value(source_BTH))
-        k_BAKD, v_BAKD = self.memory(k_BATD, v_BATD, positions_BT)
-        mixed_BATD = self.core(q_BATD, k_BAKD, v_BAKD, mask_B1TK, seeds_B)
+        q_BTH = self.place(self.query(query_BTH), positions_BT)
+        k_BTH, v_BTH = self.place(self.key(source_BTH), positions_BT), self.value(source_BTH)
+        if self.folded is not None and isinstance(self.memory, NoMemory):
+            folded = self.folded_dropping if self.training else self.folded
+            return self.output(folded(q_BTH, k_BTH, v_BTH, mask_B1TK, seeds_B))
+        k_BAKD, v_BAKD = self.memory(self.split_heads(k_BTH), self.split_heads(v_BTH), positions_BT)
+        mixed_BATD = self.core(self.split_heads(q_BTH), k_BAKD, v_BAKD, mask_B1TK, seeds_B)
         return self.output(self.transpose(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape))
 
     def split_heads(self, x_BTH: Tensor) -> Tensor:
@@ -137,9 +142,9 @@ class Attention(nn.Cell):
         x_BTAD = x_BTH.reshape(x_BTH.shape[0], x_BTH.shape[1], self.num_heads, self.head_size)
         return self.transpose(x_BTAD, (0, 2, 1, 3))
 
-    def place(self, x_BATD: Tensor, positions_BT: Tensor) -> Tensor:
+    def place(self, x_BTH: Tensor, positions_BT: Tensor) -> Tensor:
         """How a query or key knows its position: here, not at all."""
-        return x_BATD
+        return x_BTH
 
 
 class RotaryAttention(Attention):
@@ -155,16 +160,17 @@ class RotaryAttention(Attention):
         exponents = np.arange(0, config.rotary_size, 2, dtype=np.float32) / config.rotary_size
         self.frequencies = Tensor((1.0 / config.rotary_base**exponents).astype(np.float32))
 
-    def place(self, x_BATD: Tensor, positions_BT: Tensor) -> Tensor:
-        """Turned in float32; [B, A, T, D] -> [B, A, T, D]."""
-        angles_B1TR = (positions_BT.astype(ms.float32).expand_dims(-1) * self.frequencies).expand_dims(1)
-        cos, sin = ops.cos(angles_B1TR), ops.sin(angles_B1TR)
-        first = x_BATD[..., : self.half].astype(ms.float32)
-        second = x_BATD[..., self.half : 2 * self.half].astype(ms.float32)
-        turned = ops.cat((first * cos - second * sin, second * cos + first * sin), -1).astype(x_BATD.dtype)
-        if 2 * self.half == self.head_size:
-            return turned
-        return ops.cat((turned, x_BATD[..., 2 * self.half :]), -1)
+    def place(self, x_BTH: Tensor, positions_BT: Tensor) -> Tensor:
+        """Turned in float32; [B, T, H] -> [B, T, H]."""
+        x_BTAD = x_BTH.reshape(x_BTH.shape[0], x_BTH.shape[1], self.num_heads, self.head_size)
+        angles_BT1R = (positions_BT.astype(ms.float32).expand_dims(-1) * self.frequencies).expand_dims(2)
+        cos, sin = ops.cos(angles_BT1R), ops.sin(angles_BT1R)
+        first = x_BTAD[..., : self.half].astype(ms.float32)
+        second = x_BTAD[..., self.half : 2 * self.half].astype(ms.float32)
+        turned = ops.cat((first * cos - second * sin, second * cos + first * sin), -1).astype(x_BTH.dtype)
+        if 2 * self.half < self.head_size:
+            turned = ops.cat((turned, x_BTAD[..., 2 * self.half :]), -1)
+        return turned.reshape(x_BTH.shape)
 
 
 class DocumentMask(nn.Cell):

@@ -1,8 +1,8 @@
-"""AdamW and AdamWeightDecay with float32 states, over MindSpore's fused kernel.
+"""AdamW and AdamWeightDecay with float32 states: on a CPU one kernel for everything, elsewhere MindSpore's, one each.
 
-The kernel, ops.AdamWeightDecay, computes p -= lr * (m / (sqrt(v) + eps) + decay * p) without bias correction. The
-correction (Loshchilov and Hutter 2019, algorithm 2) folds into the three scalars that it takes, exactly:
-with c1 = 1 - beta1^t and c2 = 1 - beta2^t,
+MindSpore's kernel, ops.AdamWeightDecay, computes p -= lr * (m / (sqrt(v) + eps) + decay * p) without bias correction,
+and so does the CPU's. The correction (Loshchilov and Hutter 2019, algorithm 2) folds into the three scalars that they
+take, exactly: with c1 = 1 - beta1^t and c2 = 1 - beta2^t,
 
     lr' = lr * sqrt(c2) / c1        eps' = eps * sqrt(c2)        decay' = decay * lr / lr'
 
@@ -12,11 +12,14 @@ correction the update is MindSpore's nn.AdamWeightDecay.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
+from mindgeex.model_zoo.kernels import fused
 from mindgeex.train.optimizer_config import OptimizerConfig
 
 
@@ -34,6 +37,11 @@ class AdamW(nn.Cell):
         """Name -> parameter, as a checkpoint holds them."""
         self.decayed = tuple(parameter.ndim > 1 for parameter in self.parameters)
         self.map = ops.HyperMap()
+        self.fused: Any = None
+        self.fused_norm: Any = None
+        if fused.kernels_here() and all(parameter.dtype == ms.float32 for parameter in self.parameters):
+            self.fused = fused.adam_weight_decay(self.decayed, config.beta1, config.beta2)
+            self.fused_norm = fused.global_norm()
 
     def scalars(self, learning_rate: float, step: int) -> Tensor:
         """What `construct` takes, for step 0, 1, ...: [lr', eps', decay'] as float32."""
@@ -46,8 +54,19 @@ class AdamW(nn.Cell):
         epsilon = self.config.epsilon * math.sqrt(corrected2)
         return Tensor(np.array([scaled, epsilon, decay], np.float32))
 
-    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor) -> tuple[bool, ...]:
-        """One update. Gradients in the order of the parameters."""
+    def norm(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """The Euclidean norm of all gradients together, a scalar."""
+        if self.fused_norm is not None:
+            return self.fused_norm(*gradients)
+        return global_norm(gradients)
+
+    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor, factor: Tensor | None = None) -> Any:
+        """One update. Gradients in the order of the parameters; they count `factor` times (once without one)."""
+        if self.fused is not None:
+            factor = Tensor(1.0, ms.float32) if factor is None else factor
+            return self.fused(self.parameters, self.m, self.v, gradients, factor, scalars)
+        if factor is not None:
+            gradients = scale(gradients, factor)
         update = ops.partial(_update, self.config.beta1, self.config.beta2, scalars[0], scalars[1], scalars[2])
         return self.map(update, self.parameters, self.m, self.v, self.decayed, gradients)
 

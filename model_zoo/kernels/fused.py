@@ -1,4 +1,4 @@
-"""The fused kernels of training.cc as MindSpore operators, each with its gradient.
+"""The fused kernels of this folder as MindSpore operators, each with its gradient.
 
 MindSpore's own CPU kernels of what stands between the matrix products take as long as a third of a step. The cells ask
 `kernels_here` once, when they are built, and compose MindSpore's operators where the answer is no: that graph is the
@@ -9,6 +9,7 @@ process that has computed.
 
 # Shapes: N rows, H and O columns, B batch, A heads, T queries, K keys, V vocabulary
 import hashlib
+import logging
 import os
 import subprocess
 import tempfile
@@ -20,12 +21,17 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
+from mindspore.ops import signature
 
 from mindgeex.common.files import PARTIAL
 from mindgeex.model_zoo.decoding.kernels.build import CannotCompile, find_compiler
 
+logger = logging.getLogger(__name__)
+
 FOLDER = Path(__file__).parent
-OPTIONS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-pthread", "-shared", "-fPIC")
+# What -ffast-math stands for, but for its own start-up code, which takes denormal numbers from the whole process.
+FAST = ("-fno-math-errno", "-fassociative-math", "-freciprocal-math", "-fno-signed-zeros", "-fno-trapping-math")
+OPTIONS = ("-std=c++17", "-O3", "-march=native", *FAST, "-pthread", "-shared", "-fPIC")
 TIMEOUT_S = 300
 DROP_NOTHING = -(2**31)
 Shape = list[int] | tuple[list[int], ...]
@@ -39,10 +45,11 @@ def kernels_here() -> bool:
 @cache
 def _library() -> str | None:
     """Path of the library for this machine's processor, compiled into the user's cache the first time."""
+    units = sorted(FOLDER.glob("*.cc"))
     try:
         compiler, version = find_compiler()
         processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")][:1]
-        sources = [path.read_text() for path in (FOLDER / "pool.h", FOLDER / "training.cc")]
+        sources = [path.read_text() for path in (*sorted(FOLDER.glob("*.h")), *units)]
         name = hashlib.sha256("\n".join((*sources, version, *processor, *OPTIONS)).encode()).hexdigest()[:16]
         path = Path.home() / ".cache" / "mindgeex" / f"training-{name}.so"
         if not path.is_file():
@@ -50,10 +57,15 @@ def _library() -> str | None:
             # A folder of its own: other processes may be compiling the same at this moment.
             with tempfile.TemporaryDirectory(dir=path.parent, suffix=PARTIAL) as scratch:
                 made = Path(scratch) / path.name
-                command = [compiler, *OPTIONS, str(FOLDER / "training.cc"), "-o", str(made)]
-                subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S)
+                command = [compiler, *OPTIONS, *map(str, units), "-o", str(made)]
+                subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
                 os.replace(made, path)
-    except (CannotCompile, OSError, RuntimeError, subprocess.SubprocessError):
+    except (CannotCompile, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        why = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        logger.warning(
+            "no fused kernels here, so training takes longer and its numbers differ in rounding: %s",
+            next((line for line in why if "error" in line), why[0] if why else type(error).__name__),
+        )
         return None
     return str(path)
 
@@ -120,31 +132,25 @@ def dropout(rate: float, salt: int, threshold: int) -> Callable[[Tensor, Tensor]
     return apply
 
 
-def masked_softmax(scale: float, rate: float, salt: int, threshold: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Scores [B, A, T, K], the added mask [B, 1, T, K], seeds [B] -> what stays of softmax(scale scores + mask)."""
-    gradient = _kernel("masked_softmax_grad", lambda dout, shares, seeds, hashing, scales: shares)
-    hashing = Tensor(np.array([salt, threshold if rate else DROP_NOTHING], np.int32))
+def attention(
+    heads: int, scale: float, rate: float, salt: int, threshold: int
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Queries [B, T, H], keys and values [B, K, H], the added mask [B, 1, T, K], seeds [B] -> the mixture [B, T, H]."""
+    gradient = _kernel("attention_grad", lambda dout, q, k, v, *_: (q, k, v), 3)
+
+    def bprop(q, k, v, mask, seeds, hashing, scales, out, dout):  # noqa: ANN001, ANN202
+        dq, dk, dv = gradient(dout[0], q, k, v, mask, seeds, hashing, scales, out[0], out[1])
+        others = ops.zeros_like(mask), ops.zeros_like(seeds), ops.zeros_like(hashing), ops.zeros_like(scales)
+        return dq, dk, dv, *others
+
+    forward = _kernel("attention", lambda q, *_: (q, [q[0], heads, q[1]]), 2, bprop)
+    hashing = Tensor(np.array([heads, salt, threshold if rate else DROP_NOTHING], np.int32))
     scales = Tensor(np.array([scale, 1.0 / (1.0 - rate)], np.float32))
 
-    def bprop(scores, mask, seeds, hashing, scales, out, dout):  # noqa: ANN001, ANN202
-        shares = out[0] if rate else out
-        dstay = dout[1] if rate else dout
-        dscores = gradient(dstay, shares, seeds, hashing, scales)
-        return dscores, ops.zeros_like(mask), ops.zeros_like(seeds), ops.zeros_like(hashing), ops.zeros_like(scales)
+    def apply(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, seeds_B: Tensor) -> Tensor:
+        return forward(q, k, v, mask, seeds_B.reshape(-1), hashing, scales)[0]
 
-    if rate:
-        both = _kernel("masked_softmax", lambda scores, *_: (scores, scores), 2, bprop)
-
-        def apply(scores: Tensor, mask: Tensor, seeds_B: Tensor) -> Tensor:
-            return both(scores, mask, seeds_B.reshape(-1), hashing, scales)[1]
-
-        return apply
-    plain = _kernel("masked_softmax", lambda scores, *_: scores, 1, bprop)
-
-    def apply_plain(scores: Tensor, mask: Tensor, seeds_B: Tensor) -> Tensor:
-        return plain(scores, mask, seeds_B.reshape(-1), hashing, scales)
-
-    return apply_plain
+    return apply
 
 
 def cross_entropy() -> Callable[[Tensor, Tensor], Tensor]:
@@ -158,5 +164,36 @@ def cross_entropy() -> Callable[[Tensor, Tensor], Tensor]:
 
     def apply(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
         return forward(logits_NV, labels_N)[0]
+
+    return apply
+
+
+def global_norm() -> Callable[..., Tensor]:
+    """A norm: any number of tensors -> the Euclidean norm of all of them together, a scalar."""
+    return _kernel("global_norm", lambda *_: [])
+
+
+def adam_weight_decay(decayed: tuple[bool, ...], beta1: float, beta2: float) -> Callable[..., Tensor]:
+    """An update in place: parameters, first and second moments, gradients, their factor, [rate, epsilon, decay].
+
+    Args:
+        decayed: for every parameter, whether it decays.
+        beta1: of the first moments.
+        beta2: of the second.
+
+    Returns:
+        What takes these and gives a tensor that is there when everything is updated.
+    """
+    count = len(decayed)
+    update = _kernel("adam_weight_decay", lambda *_: [1])
+    written, read = signature.sig_rw.RW_WRITE, signature.sig_rw.RW_READ
+    kinds = [written] * (3 * count) + [read] * (count + 4)
+    update.set_signatures(tuple(signature.make_sig(f"x{index}", kind) for index, kind in enumerate(kinds)))
+    update.add_prim_attr("side_effect_mem", True)  # neither moved nor left out
+    betas = Tensor(np.array([beta1, beta2], np.float32))
+    decays = Tensor(np.array(decayed, np.int32))
+
+    def apply(parameters, m, v, gradients, factor, scalars):  # noqa: ANN001, ANN202
+        return update(*parameters, *m, *v, *gradients, factor, scalars, betas, decays)
 
     return apply

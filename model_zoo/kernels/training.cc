@@ -1,94 +1,10 @@
 // Fused kernels of a training step on a CPU, float32, as MindSpore's Custom operators call them.
 //
-// Every sum over rows goes by blocks of a fixed size, so results do not depend on the number of threads.
-// Covers: layer norm, bias, fast GELU, dropout, masked softmax with dropout, cross-entropy; each with its gradient.
+// Covers: layer norm, bias, fast GELU, dropout, cross-entropy, each with its gradient;
+// the norm of all gradients, and the optimizer's update of all parameters.
 // Does not cover: half precision, other devices.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <vector>
-
-#include "pool.h"
-
-namespace {
-
-constexpr int64_t ROWS = 64;  // rows of a block whose column sums are taken together
-constexpr int64_t PIECE = 16384;  // values of a piece that one thread takes
-
-struct Call {
-  void** params;
-  int* ndims;
-  int64_t** shapes;
-  const float* in(int i) const { return static_cast<const float*>(params[i]); }
-  const int32_t* ints(int i) const { return static_cast<const int32_t*>(params[i]); }
-  float* out(int i) const { return static_cast<float*>(params[i]); }
-  int64_t last(int i) const { return shapes[i][ndims[i] - 1]; }
-  int64_t size(int i) const {
-    int64_t n = 1;
-    for (int d = 0; d < ndims[i]; ++d) n *= shapes[i][d];
-    return n;
-  }
-  int64_t rows(int i) const { return size(i) / last(i); }
-};
-
-// exp for arguments of at most 88: the rounding error is that of the float32 result, below 2 units in the last place.
-inline float fast_exp(float x) {
-  x = std::min(std::max(x, -87.0f), 88.0f);
-  const float n = std::nearbyint(x * 1.44269504f);
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, 4);
-  return p * power;
-}
-
-// The hash of layers.py's HashedBits: whether value `index` of a row stays.
-inline bool stays(int32_t index, int32_t offset, int32_t threshold) {
-  uint32_t h = static_cast<uint32_t>(index) * 747796405u + static_cast<uint32_t>(offset);
-  h = (h ^ static_cast<uint32_t>(static_cast<int32_t>(h) >> 16)) * 569420461u;
-  h = (h ^ static_cast<uint32_t>(static_cast<int32_t>(h) >> 15)) * 1935289751u;
-  return static_cast<int32_t>(h) >= threshold;
-}
-
-inline int32_t row_offset(int32_t seed, int32_t salt) {
-  return static_cast<int32_t>(static_cast<uint32_t>(seed) * 277803737u + static_cast<uint32_t>(salt));
-}
-
-// out[c] = sum over the rows of what `fill(first, last, sums)` adds for a block of rows; the blocks' order is fixed.
-template <class Fill>
-void column_sums(int64_t rows, int64_t width, float* out, Fill fill) {
-  const int64_t blocks = (rows + ROWS - 1) / ROWS;
-  std::vector<float> partial(blocks * width);
-  Pool::here().share(blocks, [&](int64_t b) {
-    fill(b * ROWS, std::min(rows, (b + 1) * ROWS), partial.data() + b * width);
-  });
-  std::fill(out, out + width, 0.0f);
-  for (int64_t b = 0; b < blocks; ++b)
-    for (int64_t c = 0; c < width; ++c) out[c] += partial[b * width + c];
-}
-
-// each(row) for every row of `width` values.
-template <class Each>
-void share_rows(int64_t rows, int64_t width, Each each) {
-  const int64_t step = std::max<int64_t>(1, PIECE / width);
-  Pool::here().share((rows + step - 1) / step, [&](int64_t piece) {
-    for (int64_t r = piece * step; r < std::min(rows, (piece + 1) * step); ++r) each(r);
-  });
-}
-
-}  // namespace
-
-#define KERNEL(name) \
-  extern "C" int name(int, void** params, int* ndims, int64_t** shapes, const char**, void*, void*)
+#include "kernel.h"
 
 // x [N, H], gamma, beta, epsilon [1] -> y, mean [N], inverse deviation [N]
 KERNEL(layer_norm) {
@@ -209,67 +125,6 @@ KERNEL(dropout) {
   return 0;
 }
 
-// scores [B, A, T, K], mask [B, 1, T, K] (added), seeds [B], {salt, threshold}, {scale of scores, of what stays}
-// -> shares, shares that stay
-KERNEL(masked_softmax) {
-  const Call c{params, ndims, shapes};
-  const int64_t batch = shapes[0][0], heads = shapes[0][1], queries = shapes[0][2], keys = shapes[0][3];
-  const float *scores = c.in(0), *mask = c.in(1), scale = c.in(4)[0], kept = c.in(4)[1];
-  const int32_t *seeds = c.ints(2), salt = c.ints(3)[0], threshold = c.ints(3)[1];
-  const bool drops = threshold != INT32_MIN;
-  float *shares = c.out(5), *dropped = drops ? c.out(6) : nullptr;
-  share_rows(batch * heads * queries, keys, [&](int64_t row) {
-    const int64_t b = row / (heads * queries), t = row % queries;
-    const float *a = scores + row * keys, *m = mask + (b * queries + t) * keys;
-    float* p = shares + row * keys;
-    float most = -INFINITY, sum = 0;
-    for (int64_t k = 0; k < keys; ++k) {
-      p[k] = a[k] * scale + m[k];
-      most = std::max(most, p[k]);
-    }
-    for (int64_t k = 0; k < keys; ++k) {
-      const float e = p[k] - most < -80.0f ? 0.0f : fast_exp(p[k] - most);
-      p[k] = e;
-      sum += e;
-    }
-    const float inverse = 1.0f / sum;
-    for (int64_t k = 0; k < keys; ++k) p[k] *= inverse;
-    if (!drops) return;
-    const int32_t offset = row_offset(seeds[b], salt), start = static_cast<int32_t>((row % (heads * queries)) * keys);
-    for (int64_t k = 0; k < keys; ++k)
-      dropped[row * keys + k] = stays(start + static_cast<int32_t>(k), offset, threshold) ? p[k] * kept : 0.0f;
-  });
-  return 0;
-}
-
-// gradient of what stays, shares, seeds, {salt, threshold}, {scale, kept} -> gradient of the scores
-KERNEL(masked_softmax_grad) {
-  const Call c{params, ndims, shapes};
-  const int64_t batch = shapes[0][0], heads = shapes[0][1], queries = shapes[0][2], keys = shapes[0][3];
-  const float *g = c.in(0), *shares = c.in(1), scale = c.in(4)[0], kept = c.in(4)[1];
-  const int32_t *seeds = c.ints(2), salt = c.ints(3)[0], threshold = c.ints(3)[1];
-  const bool drops = threshold != INT32_MIN;
-  float* out = c.out(5);
-  share_rows(batch * heads * queries, keys, [&](int64_t row) {
-    const int64_t b = row / (heads * queries);
-    const float *d = g + row * keys, *p = shares + row * keys;
-    float* o = out + row * keys;
-    float dot = 0;
-    if (drops) {
-      const int32_t offset = row_offset(seeds[b], salt), start = static_cast<int32_t>((row % (heads * queries)) * keys);
-      for (int64_t k = 0; k < keys; ++k) {
-        o[k] = stays(start + static_cast<int32_t>(k), offset, threshold) ? d[k] * kept : 0.0f;
-        dot += o[k] * p[k];
-      }
-      for (int64_t k = 0; k < keys; ++k) o[k] = (o[k] - dot) * p[k] * scale;
-    } else {
-      for (int64_t k = 0; k < keys; ++k) dot += d[k] * p[k];
-      for (int64_t k = 0; k < keys; ++k) o[k] = (d[k] - dot) * p[k] * scale;
-    }
-  });
-  return 0;
-}
-
 // logits [N, V], labels [N] -> nats [N], log of the sum of exponentials [N]
 KERNEL(cross_entropy) {
   const Call c{params, ndims, shapes};
@@ -299,5 +154,49 @@ KERNEL(cross_entropy_grad) {
     for (int64_t i = 0; i < width; ++i) out[r * width + i] = g[r] * fast_exp(logits[r * width + i] - logs[r]);
     out[r * width + labels[r]] -= g[r];
   });
+  return 0;
+}
+
+// any tensors -> the Euclidean norm of all of them together, [1]
+KERNEL(global_norm) {
+  const Call c{params, ndims, shapes};
+  const int tensors = total - 1;
+  int64_t most = 0;
+  for (int i = 0; i < tensors; ++i) most += c.size(i) / PIECE + 1;
+  std::vector<double> squares(most);
+  share_tensors(c, tensors, [&](int64_t piece, int i, int64_t first, int64_t last) {
+    const float* x = c.in(i);
+    float sum = 0;
+    for (int64_t k = first; k < last; ++k) sum += x[k] * x[k];
+    squares[piece] = sum;
+  });
+  double sum = 0;
+  for (const double part : squares) sum += part;
+  c.out(tensors)[0] = static_cast<float>(std::sqrt(sum));
+  return 0;
+}
+
+// n parameters, n first moments, n second moments (all changed in place), n gradients, factor of the gradients,
+// {rate, epsilon, decay}, {beta1, beta2}, whether each parameter decays: int32 [n] -> 0, [1]
+KERNEL(adam_weight_decay) {
+  const Call c{params, ndims, shapes};
+  const int n = (total - 5) / 4;
+  const float factor = c.in(4 * n)[0], *scalars = c.in(4 * n + 1), *betas = c.in(4 * n + 2);
+  const float rate = scalars[0], epsilon = scalars[1], beta1 = betas[0], beta2 = betas[1];
+  const float rest1 = 1.0f - beta1, rest2 = 1.0f - beta2;
+  const int32_t* decays = c.ints(4 * n + 3);
+  share_tensors(c, n, [&](int64_t, int i, int64_t first, int64_t last) {
+    const float decay = decays[i] ? scalars[2] : 0.0f;
+    const float* g = c.in(3 * n + i);
+    float *p = c.out(i), *m = c.out(n + i), *v = c.out(2 * n + i);
+#pragma GCC ivdep
+    for (int64_t k = first; k < last; ++k) {
+      const float x = g[k] * factor;
+      m[k] = beta1 * m[k] + rest1 * x;
+      v[k] = beta2 * v[k] + rest2 * x * x;
+      p[k] -= rate * (m[k] / (std::sqrt(v[k]) + epsilon) + decay * p[k]);
+    }
+  });
+  c.out(4 * n + 4)[0] = 0;
   return 0;
 }

@@ -1,5 +1,6 @@
 """The fused kernels of a CPU give the values and the gradients of MindSpore's operators."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -7,13 +8,15 @@ import sys
 import mindspore as ms
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mindspore import nn
 
-from mindgeex.model_zoo.attention import MASKED_SCORE, DotProductAttention
+from mindgeex.model_zoo.attention import MASKED_SCORE, Attention, RotaryAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.kernels import fused
-from mindgeex.model_zoo.layers import Dropout, FastGelu, LayerNorm, Linear
+from mindgeex.model_zoo.layers import Dropout, FastGelu, HashedBits, LayerNorm, Linear
 
 pytestmark = pytest.mark.skipif(not fused.kernels_here(), reason="needs a CPU with g++")
 SEEDS = np.array([5, -9], np.int32)
@@ -75,24 +78,85 @@ def test_a_fused_cell_equals_the_composed_one_and_so_do_its_gradients(monkeypatc
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2])
-def test_fused_attention_equals_the_composed_one_and_drops_the_same(monkeypatch, rate):
-    config = ModelConfig("codegeex", 2, 32, 2, 48, 48, 64, eod_id=0, dropout_rate=rate)
-    q, k, v = (normal(2, 2, 48, 16) * factor for factor in (1, 2, 3))
-    hidden = (np.random.default_rng(0).random((2, 1, 48, 48)) < 0.6) & ~np.eye(48, dtype=bool)
-    mask = np.where(hidden, MASKED_SCORE, 0).astype(np.float32)
+@pytest.mark.parametrize("cell", [Attention, RotaryAttention])
+def test_attention_in_one_kernel_equals_the_composed_one_and_drops_the_same(monkeypatch, cell, rate):
+    config = ModelConfig("gpt_neox", 2, 60, 3, 48, 48, 70, eod_id=0, dropout_rate=rate, rotary_pct=0.4)
+    query, source = 0.1 * normal(2, 70, 60), 0.2 * normal(2, 70, 60)
+    mask = np.where(hidden_keys(2, 70), MASKED_SCORE, 0).astype(np.float32)
 
     class Fixed(nn.Cell):
         """Attention under a mask that has no gradient."""
 
         def __init__(self):
             super().__init__()
-            self.core, self.mask = DotProductAttention(config, 3, ComputeConfig()), ms.Tensor(mask)
+            self.attention, self.mask = cell(config, 3, ComputeConfig()), ms.Tensor(mask)
+            self.positions = ms.Tensor(np.arange(140, dtype=np.int32).reshape(2, 70) % 70)
 
-        def construct(self, q, k, v, seeds_B):
-            return self.core(q, k, v, self.mask, seeds_B)
+        def construct(self, query, source, seeds_B):
+            return self.attention(query, source, self.positions, self.mask, seeds_B)
 
-    for ours, theirs in zip(*both_ways(monkeypatch, Fixed, q, k, v, SEEDS), strict=True):
-        assert np.abs(ours - theirs).max() < 1e-5 * max(1.0, np.abs(theirs).max())
+    ours, theirs = both_ways(monkeypatch, Fixed, query, source, SEEDS)
+    # Scores do not change when all keys move alike: the gradient of the keys' bias is nothing but rounding.
+    largest = max(np.abs(value).max() for value in theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.abs(one - other).max() < 5e-6 * largest
+
+
+def hidden_keys(rows, length):
+    """[rows, 1, length, length]: what is later, and in each row what is before a document's start."""
+    index = np.arange(length)
+    starts = np.stack([np.where(index < cut, 0, cut) for cut in (length * (row + 1) // 3 for row in range(rows))])
+    return ((index > index[:, None]) | (index < starts[:, :, None]))[:, None]
+
+
+@given(
+    st.integers(1, 2), st.integers(1, 3), st.integers(1, 40), st.integers(1, 80), st.sampled_from((0.0, 0.3)), st.data()
+)
+@settings(max_examples=30, deadline=None)
+def test_attention_of_any_size_under_any_mask_equals_float64(batch, heads, size, length, rate, data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    q, k, v, weight = (rng.normal(size=(batch, length, heads * size)).astype(np.float32) for _ in range(4))
+    hidden = (rng.random((batch, 1, length, length)) < data.draw(st.floats(0, 1))) & ~np.eye(length, dtype=bool)
+    mask, seeds = np.where(hidden, MASKED_SCORE, 0), rng.integers(-(2**31), 2**31, batch).astype(np.int32)
+    bits = HashedBits(rate, 5)
+    keeps = bits(heads * length * length, ms.Tensor(seeds)).asnumpy().reshape(batch, heads, length, length)
+    keeps = keeps / (1 - rate)
+
+    def split(x):
+        return x.reshape(batch, length, heads, size).transpose(0, 2, 1, 3).astype(np.float64)
+
+    def joined(x):
+        return x.transpose(0, 2, 1, 3).reshape(batch, length, heads * size)
+
+    scores = split(q) @ split(k).swapaxes(-1, -2) * 0.3 + mask
+    shares = np.exp(scores - scores.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    dshares = split(weight) @ split(v).swapaxes(-1, -2) * keeps
+    dscores = shares * (dshares - (dshares * shares).sum(-1, keepdims=True)) * 0.3
+    exact = (
+        joined((shares * keeps) @ split(v)),
+        joined(dscores @ split(k)),
+        joined(dscores.swapaxes(-1, -2) @ split(q)),
+        joined((shares * keeps).swapaxes(-1, -2) @ split(weight)),
+    )
+    names = {"out": q, "logs": np.empty((batch, heads, length), np.float32), "dq": q, "dk": k, "dv": v}
+    made = {name: np.full_like(like, np.nan) for name, like in names.items()}
+    hashing = np.array([heads, bits.salt, bits.threshold if rate else fused.DROP_NOTHING], np.int32)
+    inputs = (q, k, v, mask.astype(np.float32), seeds, hashing, np.array([0.3, 1 / (1 - rate)], np.float32))
+    call("attention", *inputs, made["out"], made["logs"])
+    call("attention_grad", weight, *inputs, made["out"], made["logs"], made["dq"], made["dk"], made["dv"])
+    for found, expected in zip((made[name] for name in ("out", "dq", "dk", "dv")), exact, strict=True):
+        assert np.abs(found - expected).max() < 1e-5 * max(1.0, np.abs(expected).max())
+
+
+def call(name, *arrays):
+    """Calls a kernel as MindSpore does."""
+    shapes = [(ctypes.c_int64 * array.ndim)(*array.shape) for array in arrays]
+    pointers = (ctypes.POINTER(ctypes.c_int64) * len(arrays))(*shapes)
+    data = (ctypes.c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])
+    ndims = (ctypes.c_int * len(arrays))(*[array.ndim for array in arrays])
+    library = ctypes.CDLL(fused._library())
+    assert getattr(library, name)(len(arrays), data, ndims, pointers, None, None, None) == 0
 
 
 def test_cross_entropy_and_its_gradient_equal_float64():
@@ -118,12 +182,29 @@ def test_cross_entropy_and_its_gradient_equal_float64():
     assert np.abs(gradient - probabilities * weighted.weight.asnumpy()[:, None]).max() < 2e-6
 
 
-def test_a_query_that_sees_only_itself_has_finite_shares_and_hidden_keys_none():
+def test_a_query_that_sees_only_itself_mixes_nothing_else():
     mask = np.full((1, 1, 8, 8), MASKED_SCORE, np.float32)
     mask[..., np.arange(8), np.arange(8)] = 0
-    soften = fused.masked_softmax(1.0, 0.0, 0, 0)
-    shares = soften(ms.Tensor(40 * normal(1, 2, 8, 8)), ms.Tensor(mask), ms.Tensor(SEEDS[:1])).asnumpy()
-    assert np.array_equal(shares, np.broadcast_to(np.eye(8, dtype=np.float32), shares.shape))
+    mix = fused.attention(2, 1.0, 0.0, 0, 0)
+    q, k, v = (ms.Tensor(40 * normal(*shape)) for shape in ((1, 8, 6),) * 3)
+    assert np.array_equal(mix(q, k, v, ms.Tensor(mask), ms.Tensor(SEEDS[:1])).asnumpy(), v.asnumpy())
+
+
+def test_a_compiler_that_fails_is_told_of_once_and_what_it_means(monkeypatch, tmp_path, caplog):
+    compiler = tmp_path / "g++"
+    compiler.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo 1.0 || { echo 'x.cc: error: no such thing' >&2; exit 1; }\n"
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fused._library.cache_clear()
+    try:
+        assert not fused.kernels_here() and not fused.kernels_here()
+    finally:
+        fused._library.cache_clear()
+    [record] = caplog.records
+    assert record.levelname == "WARNING" and "differ in rounding: x.cc: error: no such thing" in record.getMessage()
 
 
 SUMS = """

@@ -1,0 +1,99 @@
+// What every kernel here needs: the tensors of a call, loops over them, the exponential and the hash of dropout.
+// Covers: float32 and int32, contiguous. Does not cover: pieces whose order matters; every sum goes by blocks of a fixed
+// size, so results do not depend on the number of threads.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "pool.h"
+
+constexpr int64_t ROWS = 64;  // rows of a block whose column sums are taken together
+constexpr int64_t PIECE = 16384;  // values of a piece that one thread takes
+
+struct Call {
+  void** params;
+  int* ndims;
+  int64_t** shapes;
+  const float* in(int i) const { return static_cast<const float*>(params[i]); }
+  const int32_t* ints(int i) const { return static_cast<const int32_t*>(params[i]); }
+  float* out(int i) const { return static_cast<float*>(params[i]); }
+  int64_t last(int i) const { return shapes[i][ndims[i] - 1]; }
+  int64_t size(int i) const {
+    int64_t n = 1;
+    for (int d = 0; d < ndims[i]; ++d) n *= shapes[i][d];
+    return n;
+  }
+  int64_t rows(int i) const { return size(i) / last(i); }
+};
+
+// exp for arguments of at most 88: the rounding error is that of the float32 result, below 2 units in the last place.
+inline float fast_exp(float x) {
+  x = std::min(std::max(x, -87.0f), 88.0f);
+  const float n = std::nearbyint(x * 1.44269504f);
+  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, 4);
+  return p * power;
+}
+
+// The hash of layers.py's HashedBits: whether value `index` of a row stays.
+inline bool stays(int32_t index, int32_t offset, int32_t threshold) {
+  uint32_t h = static_cast<uint32_t>(index) * 747796405u + static_cast<uint32_t>(offset);
+  h = (h ^ static_cast<uint32_t>(static_cast<int32_t>(h) >> 16)) * 569420461u;
+  h = (h ^ static_cast<uint32_t>(static_cast<int32_t>(h) >> 15)) * 1935289751u;
+  return static_cast<int32_t>(h) >= threshold;
+}
+
+inline int32_t row_offset(int32_t seed, int32_t salt) {
+  return static_cast<int32_t>(static_cast<uint32_t>(seed) * 277803737u + static_cast<uint32_t>(salt));
+}
+
+// out[c] = sum over the rows of what `fill(first, last, sums)` adds for a block of rows; the blocks' order is fixed.
+template <class Fill>
+void column_sums(int64_t rows, int64_t width, float* out, Fill fill) {
+  const int64_t blocks = (rows + ROWS - 1) / ROWS;
+  std::vector<float> partial(blocks * width);
+  Pool::here().share(blocks, [&](int64_t b) {
+    fill(b * ROWS, std::min(rows, (b + 1) * ROWS), partial.data() + b * width);
+  });
+  std::fill(out, out + width, 0.0f);
+  for (int64_t b = 0; b < blocks; ++b)
+    for (int64_t c = 0; c < width; ++c) out[c] += partial[b * width + c];
+}
+
+// each(row) for every row of `width` values.
+template <class Each>
+void share_rows(int64_t rows, int64_t width, Each each) {
+  const int64_t step = std::max<int64_t>(1, PIECE / width);
+  Pool::here().share((rows + step - 1) / step, [&](int64_t piece) {
+    for (int64_t r = piece * step; r < std::min(rows, (piece + 1) * step); ++r) each(r);
+  });
+}
+
+// each(piece, which, first, last) for every piece of the tensors at params[0 .. tensors - 1].
+template <class Each>
+void share_tensors(const Call& c, int tensors, Each each) {
+  std::vector<std::pair<int, int64_t>> pieces;
+  for (int i = 0; i < tensors; ++i)
+    for (int64_t first = 0; first < c.size(i); first += PIECE) pieces.emplace_back(i, first);
+  Pool::here().share(pieces.size(), [&](int64_t piece) {
+    const auto [i, first] = pieces[piece];
+    each(piece, i, first, std::min(c.size(i), first + PIECE));
+  });
+}
+
+#define KERNEL(name)                                                                          \
+  extern "C" int name([[maybe_unused]] int total, void** params, int* ndims, int64_t** shapes, \
+                      const char**, void*, void*)
