@@ -11,6 +11,7 @@ backend fuses; the estimates of time are rooflines, not measurements.
 
 # Shapes: B rows of an NPU, S sequence, H hidden, A heads, F feed-forward width, V vocabulary
 import math
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,8 @@ def read_layouts(raw: dict[str, list[Any]]) -> list[Layout]:
     """Of the weights, from MindSpore's `parameter_layout_dict`; moments and inputs are left out."""
     layouts = []
     for name, (mesh, tensor_map, piece, _, _, group, shape, *_) in raw.items():
-        if not name.startswith(("update.", "args")):
+        name = re.sub(r"^.*?(?:model|optimizer)\.", "", name)  # of the cells around it
+        if not name.startswith(("adam_", "args", "update.", "step.")):
             shards = int(group.partition("-")[0]) if group else 1  # a group is named "size-hash"
             held = (piece[0] // shards, *piece[1:]) if piece else ()
             layouts.append(Layout(name, tuple(shape), held, tuple(mesh), tuple(tensor_map), shards))
