@@ -61,9 +61,8 @@ def test_a_step_on_eight_simulated_npus_sums_twice_a_block_and_never_gathers_log
     kinds = [(group.kind, group.purpose) for group in plan.traffic]
     assert not any(purpose == "redistribution" or kind == "AlltoAll" for kind, purpose in kinds), kinds
     forward = sum(group.count for group in plan.traffic if group.purpose == "forward")
-    assert (
-        forward == 1 + 2 * plan.model.num_layers + 4 - 1
-    )  # embedding, blocks, highest, exponentials, own, sum of rows
+    # Embedding, blocks, three of the loss, and the loss's sum over dp.
+    assert forward == 1 + 2 * plan.model.num_layers + 3 + 1
     # What MindSpore compiled computes what the sizes say, to the last operation.
     assert plan.times.flops == plan.times.model_flops
     assert summary_lines(plan)
@@ -75,8 +74,8 @@ def test_a_step_on_eight_simulated_npus_sums_twice_a_block_and_never_gathers_log
 
 @needs_compiler
 @names_operators
-@pytest.mark.parametrize("rank", [8, 1535])
-def test_on_1536_npus_a_layer_is_shared_inside_a_server_and_optimizer_states_across(tmp_path, rank):
+def test_on_1536_npus_a_layer_is_shared_inside_a_server_and_optimizer_states_across(tmp_path):
+    rank = 1535
     plan = small_plan(
         tmp_path, rank=rank, npus=1536, mp=8, optimizer_shard=16, settings=["batch.tokens_per_step=49152"]
     )

@@ -113,8 +113,10 @@ def make_plan(config: RunConfig, rank: int = 0, save_graphs: Path | None = None,
     else:
         facts = compile_facts(compiled, model, rank, save_graphs, cache)
         partial = known.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(facts), encoding="utf-8")
+        text = json.dumps(facts)
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, known)
+        facts = json.loads(text)  # the same lists as from the cache
     return Plan(config, model, rank, facts["cann"], facts)
 
 
