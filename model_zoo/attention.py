@@ -16,6 +16,8 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
+from mindspore.ops import constexpr
+from mindspore.ops.auto_generate import Muls
 
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.kernels import fused
@@ -34,7 +36,7 @@ class DotProductAttention(nn.Cell):
         self.query_scale = config.head_size ** (-0.25 if half else -0.5)
         self.key_scale = config.head_size**-0.25 if half else None
         self.dtype, self.softmax_dtype = getattr(ms, compute.dtype), getattr(ms, compute.softmax_dtype)
-        self.scores = ops.BatchMatMul(transpose_b=True)
+        self.scale, self.scores, self.hide = Muls(), ops.BatchMatMul(transpose_b=True), ops.Add()
         self.softmax = ops.Softmax(axis=-1)
         self.dropout = Dropout(config.dropout_rate, salt)
         self.mix = ops.BatchMatMul()
@@ -42,9 +44,9 @@ class DotProductAttention(nn.Cell):
     def construct(self, q_BATD: Tensor, k_BAKD: Tensor, v_BAKD: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Queries, keys, values and the additive mask -> [B, A, T, D]."""
         if self.key_scale is not None:
-            k_BAKD = k_BAKD * self.key_scale
-        scores_BATK = self.scores(q_BATD * self.query_scale, k_BAKD).astype(self.softmax_dtype)
-        shares_BATK = self.softmax(scores_BATK + mask_B1TK.astype(self.softmax_dtype))
+            k_BAKD = self.scale(k_BAKD, self.key_scale)
+        scores_BATK = self.scores(self.scale(q_BATD, self.query_scale), k_BAKD).astype(self.softmax_dtype)
+        shares_BATK = self.softmax(self.hide(scores_BATK, mask_B1TK.astype(self.softmax_dtype)))
         return self.mix(self.dropout(shares_BATK, seeds_B).astype(self.dtype), v_BAKD)
 
 
@@ -55,6 +57,7 @@ class FlashAttention(nn.Cell):
         super().__init__()
         self.rate = config.dropout_rate
         self.keeps = nn.CellList([HashedBits(self.rate, salt + 7919 * bit) for bit in range(8)])
+        self.place, self.pack = Muls(), ops.Add()
         scale = 1.0 / math.sqrt(config.head_size)
         self.plain = self.kernel(config.num_heads, 1.0, scale)
         self.dropping = self.kernel(config.num_heads, 1.0 - self.rate, scale)
@@ -76,11 +79,10 @@ class FlashAttention(nn.Cell):
     def packed_keeps(self, q_BATD: Tensor, k_BAKD: Tensor, seeds_B: Tensor) -> Tensor:
         """Which scores stay, a bit each: uint8 [B, A, T, K / 8]."""
         shape = q_BATD.shape[:3] + (k_BAKD.shape[2] // 8,)
-        count = math.prod(shape) // seeds_B.size
-        packed = ops.zeros((seeds_B.size, count), ms.int32)
-        for bit, keeps in enumerate(self.keeps):
-            packed = packed + keeps(count, seeds_B).astype(ms.int32) * 2**bit
-        return packed.astype(ms.uint8).reshape(shape)
+        packed = self.keeps[0](shape, seeds_B).astype(ms.int32)
+        for bit in range(1, 8):
+            packed = self.pack(packed, self.place(self.keeps[bit](shape, seeds_B).astype(ms.int32), 2**bit))
+        return packed.astype(ms.uint8)
 
 
 ATTENTION_CELLS: dict[str, type[DotProductAttention] | type[FlashAttention]] = {
@@ -122,7 +124,7 @@ class Attention(nn.Cell):
         self.core = ATTENTION_CELLS[compute.attention](config, salt, compute)
         self.folded, self.folded_dropping = (fold(config, salt, compute, training) for training in (False, True))
         self.output = Linear(hidden, hidden, std, compute)
-        self.transpose = ops.Transpose()
+        self.split, self.merge = ops.Transpose(), ops.Transpose()
 
     def construct(
         self, query_BTH: Tensor, source_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
@@ -135,12 +137,12 @@ class Attention(nn.Cell):
             return self.output(folded(q_BTH, k_BTH, v_BTH, mask_B1TK, seeds_B))
         k_BAKD, v_BAKD = self.memory(self.split_heads(k_BTH), self.split_heads(v_BTH), positions_BT)
         mixed_BATD = self.core(self.split_heads(q_BTH), k_BAKD, v_BAKD, mask_B1TK, seeds_B)
-        return self.output(self.transpose(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape))
+        return self.output(self.merge(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape))
 
     def split_heads(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, A, T, D]."""
         x_BTAD = x_BTH.reshape(x_BTH.shape[0], x_BTH.shape[1], self.num_heads, self.head_size)
-        return self.transpose(x_BTAD, (0, 2, 1, 3))
+        return self.split(x_BTAD, (0, 2, 1, 3))
 
     def place(self, x_BTH: Tensor, positions_BT: Tensor) -> Tensor:
         """How a query or key knows its position: here, not at all."""
@@ -158,19 +160,29 @@ class RotaryAttention(Attention):
         super().__init__(config, salt, compute)
         self.half = config.rotary_size // 2
         exponents = np.arange(0, config.rotary_size, 2, dtype=np.float32) / config.rotary_size
-        self.frequencies = Tensor((1.0 / config.rotary_base**exponents).astype(np.float32))
+        self.frequencies = Tensor((1.0 / config.rotary_base**exponents).astype(np.float32).reshape(1, 1, 1, -1))
+        self.turn, self.cos, self.sin = ops.Mul(), ops.Cos(), ops.Sin()
+        self.cut, self.times, self.less, self.plus = ops.StridedSlice(), ops.Mul(), ops.Sub(), ops.Add()
+        self.join = ops.Concat(-1)
 
     def place(self, x_BTH: Tensor, positions_BT: Tensor) -> Tensor:
         """Turned in float32; [B, T, H] -> [B, T, H]."""
-        x_BTAD = x_BTH.reshape(x_BTH.shape[0], x_BTH.shape[1], self.num_heads, self.head_size)
-        angles_BT1R = (positions_BT.astype(ms.float32).expand_dims(-1) * self.frequencies).expand_dims(2)
-        cos, sin = ops.cos(angles_BT1R), ops.sin(angles_BT1R)
-        first = x_BTAD[..., : self.half].astype(ms.float32)
-        second = x_BTAD[..., self.half : 2 * self.half].astype(ms.float32)
-        turned = ops.cat((first * cos - second * sin, second * cos + first * sin), -1).astype(x_BTH.dtype)
+        batch, window = positions_BT.shape
+        x_BTAD = x_BTH.reshape(batch, window, self.num_heads, self.head_size)
+        angles_BT1R = self.turn(positions_BT.astype(ms.float32).reshape(batch, window, 1, 1), self.frequencies)
+        cos, sin = self.cos(angles_BT1R), self.sin(angles_BT1R)
+        first = self.values(x_BTAD, 0, self.half).astype(ms.float32)
+        second = self.values(x_BTAD, self.half, 2 * self.half).astype(ms.float32)
+        turned_first = self.less(self.times(first, cos), self.times(second, sin))
+        turned_second = self.plus(self.times(second, cos), self.times(first, sin))
+        turned = self.join((turned_first, turned_second)).astype(x_BTH.dtype)
         if 2 * self.half < self.head_size:
-            turned = ops.cat((turned, x_BTAD[..., 2 * self.half :]), -1)
+            turned = self.join((turned, self.values(x_BTAD, 2 * self.half, self.head_size)))
         return turned.reshape(x_BTH.shape)
+
+    def values(self, x_BTAD: Tensor, start: int, end: int) -> Tensor:
+        """Some of the values of every head."""
+        return self.cut(x_BTAD, (0, 0, 0, start), x_BTAD.shape[:3] + (end,), (1, 1, 1, 1))
 
 
 class DocumentMask(nn.Cell):
@@ -183,21 +195,37 @@ class DocumentMask(nn.Cell):
         super().__init__()
         self.eod_id, self.reset = config.eod_id, config.eod_reset
         self.is_flash = compute.attention == "flash"
+        self.equal, self.place, self.latest = ops.Equal(), ops.Mul(), ops.Cummax(-1)
+        self.cut, self.shift, self.since = ops.StridedSlice(), ops.Concat(-1), ops.Sub()
+        self.before, self.either, self.scale = ops.Less(), ops.LogicalOr(), Muls()
 
     def construct(self, ids_BS: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S] int32 -> positions [B, S] int32 that restart after an end of document, and the mask [B, 1, S, S]."""
-        index_S = ops.arange(ids_BS.shape[1]).astype(ms.int32)
-        starts_BS = document_starts(ids_BS, self.eod_id) if self.reset else ops.zeros_like(ids_BS)
-        later_SS = index_S > index_S.expand_dims(-1)
-        hidden_BSS = ops.logical_or(later_SS, index_S < starts_BS.expand_dims(-1)).expand_dims(1)
+        rows, length = ids_BS.shape
+        starts_BS = self.document_starts(ids_BS) if self.reset else ops.zeros((rows, length), ms.int32)
+        before_BSS = self.before(indices(length, 2), starts_BS.reshape(rows, length, 1))
+        hidden_B1SS = self.either(before_BSS, later(length)).reshape(rows, 1, length, length)
+        positions_BS = self.since(indices(length, 1), starts_BS)
         if self.is_flash:
-            return index_S - starts_BS, hidden_BSS.astype(ms.uint8)
-        return index_S - starts_BS, hidden_BSS.astype(ms.float32) * MASKED_SCORE
+            return positions_BS, hidden_B1SS.astype(ms.uint8)
+        return positions_BS, self.scale(hidden_B1SS.astype(ms.float32), MASKED_SCORE)
+
+    def document_starts(self, ids_BS: Tensor) -> Tensor:
+        """Index of the first token of the document that each token belongs to; an EOD ends its own document."""
+        rows, length = ids_BS.shape
+        next_start_BS = self.place(self.equal(ids_BS, self.eod_id).astype(ms.int32), indices(length, 1, 1))
+        running_BS = self.latest(next_start_BS)[0].astype(ms.int32)
+        earlier_BS = self.cut(running_BS, (0, 0), (rows, length - 1), (1, 1))
+        return self.shift((ops.zeros((rows, 1), ms.int32), earlier_BS))
 
 
-def document_starts(ids_BS: Tensor, eod_id: int) -> Tensor:
-    """Index of the first token of the document that each token belongs to; an EOD ends its own document."""
-    index_S = ops.arange(ids_BS.shape[1]).astype(ms.int32)
-    next_start_BS = (ids_BS == eod_id).astype(ms.int32) * (index_S + 1)
-    running_BS = ops.cummax(next_start_BS, -1)[0].astype(ms.int32)
-    return ops.cat((ops.zeros_like(running_BS[:, :1]), running_BS[:, :-1]), -1)
+@constexpr
+def indices(length: int, leading: int, start: int = 0) -> Tensor:
+    """start, start + 1, ... as int32, behind so many axes of one."""
+    return Tensor(np.arange(start, start + length, dtype=np.int32).reshape((1,) * leading + (-1,)))
+
+
+@constexpr
+def later(length: int) -> Tensor:
+    """[1, S, S]: true where a column comes after its row."""
+    return Tensor(np.triu(np.ones((1, length, length), np.bool_), 1))

@@ -22,6 +22,7 @@ class Block(nn.Cell):
         self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.attention = Attention(config, 4 * index, compute)
         self.attention_dropout = Dropout(config.dropout_rate, salt=4 * index + 1)
+        self.attention_residual, self.feed_forward_residual = ops.Add(), ops.Add()
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
@@ -46,9 +47,9 @@ class Block(nn.Cell):
     ) -> Tensor:
         """Both residual branches."""
         attended_BTH = self.attention(query_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
-        x_BTH = x_BTH + self.attention_dropout(attended_BTH, seeds_B)
+        x_BTH = self.attention_residual(x_BTH, self.attention_dropout(attended_BTH, seeds_B))
         fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH))
-        return x_BTH + self.feed_forward_dropout(fed_BTH, seeds_B)
+        return self.feed_forward_residual(x_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
 
 
 class CodeGeeX(nn.Cell):
@@ -60,6 +61,7 @@ class CodeGeeX(nn.Cell):
         hidden, std = config.hidden_size, config.init_std
         self.document_mask = DocumentMask(config, compute)
         self.word_embedding = Embedding(config.vocab_size, hidden, std, compute)
+        self.embed = ops.Add()
         self.position_embedding = Embedding(config.seq_length, hidden, std, compute)
         self.embedding_dropout = Dropout(config.dropout_rate, salt=4 * config.num_layers)
         self.blocks = nn.CellList([Block(config, index, compute) for index in range(config.num_layers - 1)])
@@ -83,7 +85,7 @@ class CodeGeeX(nn.Cell):
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Ids, their positions and who may see whom -> what the head reads, [B, T, H]."""
-        x_BTH = self.word_embedding(ids_BT) + self.position_embedding(positions_BT)
+        x_BTH = self.embed(self.word_embedding(ids_BT), self.position_embedding(positions_BT))
         x_BTH = self.embedding_dropout(x_BTH, seeds_B)
         for block in self.blocks:
             x_BTH = block(x_BTH, positions_BT, mask_B1TK, seeds_B)

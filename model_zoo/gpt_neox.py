@@ -4,7 +4,7 @@ Facts: the Hugging Face implementation of GPTNeoXForCausalLM, with which it agre
 """
 
 # Shapes: B batch, S sequence, T queries (S, or 1 when decoding), K keys, H hidden, V vocabulary
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from mindgeex.model_zoo.attention import DocumentMask, RotaryAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
@@ -20,6 +20,7 @@ class Block(nn.Cell):
         self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.attention = RotaryAttention(config, 4 * index, compute)
         self.attention_dropout = Dropout(config.dropout_rate, salt=4 * index + 1)
+        self.attention_residual, self.feed_forward_residual = ops.Add(), ops.Add()
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
@@ -28,9 +29,9 @@ class Block(nn.Cell):
         """[B, T, H] -> [B, T, H]."""
         source_BTH = self.attention_norm(x_BTH)
         attended_BTH = self.attention(source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
-        attended_BTH = x_BTH + self.attention_dropout(attended_BTH, seeds_B)
+        attended_BTH = self.attention_residual(x_BTH, self.attention_dropout(attended_BTH, seeds_B))
         fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH if self.parallel else attended_BTH))
-        return attended_BTH + self.feed_forward_dropout(fed_BTH, seeds_B)
+        return self.feed_forward_residual(attended_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
 
 
 class GPTNeoX(nn.Cell):

@@ -7,8 +7,11 @@ Covers: products in float32, float16 and bfloat16 (no CPU kernels) over float32 
 import math
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
+from mindspore.ops import constexpr
+from mindspore.ops.auto_generate import Muls
 
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.kernels import fused
@@ -84,6 +87,7 @@ class Dropout(nn.Cell):
         super().__init__()
         self.rate = rate
         self.keeps = HashedBits(rate, salt)
+        self.drop, self.scale = ops.Mul(), Muls()
         self.fused = fused.dropout(rate, self.keeps.salt, self.keeps.threshold) if fused.kernels_here() else None
 
     def construct(self, x: Tensor, seeds_B: Tensor) -> Tensor:
@@ -92,8 +96,8 @@ class Dropout(nn.Cell):
             return x
         if self.fused is not None and x.dtype == ms.float32:
             return self.fused(x, seeds_B)
-        keep = self.keeps(x.size // seeds_B.size, seeds_B).astype(x.dtype).reshape(x.shape)
-        return x * keep * (1.0 / (1.0 - self.rate))
+        keep = self.keeps(x.shape, seeds_B).astype(x.dtype)
+        return self.scale(self.drop(x, keep), 1.0 / (1.0 - self.rate))
 
 
 class HashedBits(nn.Cell):
@@ -107,14 +111,31 @@ class HashedBits(nn.Cell):
         super().__init__()
         self.salt = (salt * 0x9E3779B9 + 0x7F4A7C15) & 0x7FFFFFFF
         self.threshold = round(rate * 2**32) - 2**31
-        self.xor, self.shift = ops.BitwiseXor(), ops.bitwise_right_shift
+        self.spread, self.season = Muls(), ops.Add()
+        self.first, self.second, self.third = ops.Add(), ops.Add(), ops.Add()
+        self.xor, self.shift, self.mix = ops.BitwiseXor(), ops.RightShift(), Muls()
+        self.reaches = ops.GreaterEqual()
+        self.far, self.near = Tensor(16, ms.int32), Tensor(15, ms.int32)
 
-    def construct(self, count: int, seeds_B: Tensor) -> Tensor:
-        """The number of values in a row and the rows' seeds -> bool [B, count]."""
-        h = ops.arange(count).astype(ms.int32) * 747796405 + (seeds_B.reshape(-1, 1) * 277803737 + self.salt)
-        h = self.xor(h, self.shift(h, 16)) * 569420461
-        h = self.xor(h, self.shift(h, 15)) * 1935289751
-        return h >= self.threshold
+    def construct(self, shape: tuple[int, ...], seeds_B: Tensor) -> Tensor:
+        """The shape of the values, rows first, and the rows' seeds -> bool of that shape."""
+        h = seeds_B.reshape((-1,) + (1,) * (len(shape) - 1))
+        h = self.first(self.season(self.spread(h, 277803737), self.salt), hashed_axis(shape, 1))
+        if len(shape) > 2:
+            h = self.second(h, hashed_axis(shape, 2))
+        if len(shape) > 3:
+            h = self.third(h, hashed_axis(shape, 3))
+        h = self.mix(self.xor(h, self.shift(h, self.far)), 569420461)
+        h = self.mix(self.xor(h, self.shift(h, self.near)), 1935289751)
+        return self.reaches(h, self.threshold)
+
+
+@constexpr
+def hashed_axis(shape: tuple[int, ...], axis: int) -> Tensor:
+    """What an axis adds to the hash of an index in a row, so that the axes' sum is the index times a constant."""
+    indices = np.arange(shape[axis], dtype=np.int64) * math.prod(shape[axis + 1 :]) * 747796405
+    wrapped = (indices & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+    return Tensor(wrapped.reshape((1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1)))
 
 
 class FastGelu(nn.Cell):
@@ -125,21 +146,26 @@ class FastGelu(nn.Cell):
 
     def __init__(self):
         super().__init__()
+        self.scale, self.sigmoid, self.gate = Muls(), ops.Sigmoid(), ops.Mul()
         self.fused = fused.fast_gelu() if fused.kernels_here() else None
 
     def construct(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
         if self.fused is not None and x.dtype == ms.float32:
             return self.fused(x)
-        return x * ops.sigmoid(1.702 * x)
+        return self.gate(x, self.sigmoid(self.scale(x, 1.702)))
 
 
 class Gelu(nn.Cell):
     """x * Phi(x), with the distribution function Phi of the normal distribution written with erf."""
 
+    def __init__(self):
+        super().__init__()
+        self.scale, self.erf, self.shift, self.gate = Muls(), ops.Erf(), ops.Add(), ops.Mul()
+
     def construct(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
-        return x * (ops.erf(x * math.sqrt(0.5)) + 1.0) * 0.5
+        return self.scale(self.gate(x, self.shift(self.erf(self.scale(x, math.sqrt(0.5))), 1.0)), 0.5)
 
 
 class GeluTanh(nn.Cell):

@@ -82,12 +82,12 @@ def document_mask(dp: int) -> dict[str, Cuts]:
 
 def attention(dp: int, mp: int, rotary: bool) -> dict[str, Cuts]:
     """Heads are cut over mp."""
-    heads, everyone = (dp, mp, 1, 1), (dp, 1, 1, 1)
+    heads, placed, everyone = (dp, mp, 1, 1), (dp, 1, mp, 1), (dp, 1, 1, 1)
     plan = {
         **under("query", linear(dp, mp, "column")),
         **under("key", linear(dp, mp, "column")),
         **under("value", linear(dp, mp, "column")),
-        "split": ((dp, 1, mp, 1),),
+        "split": (placed,),
         **under("core", {
             "scale": (heads,),
             "scores": (heads, heads),
@@ -104,11 +104,11 @@ def attention(dp: int, mp: int, rotary: bool) -> dict[str, Cuts]:
             "turn": (everyone, (1, 1, 1, 1)),
             "cos": (everyone,),
             "sin": (everyone,),
-            "cut": (heads,),
-            "times": (heads, everyone),
-            "less": (heads, heads),
-            "plus": (heads, heads),
-            "join": (heads, heads),
+            "cut": (placed,),
+            "times": (placed, everyone),
+            "less": (placed, placed),
+            "plus": (placed, placed),
+            "join": (placed, placed),
         }
     return plan
 
@@ -211,7 +211,7 @@ def operators(cell: Any) -> Iterator[tuple[str, Any]]:
 
     for path, inner in cell.cells_and_names():
         for name, value in {**vars(inner), **vars(inner).get("_primitives", {})}.items():
-            if isinstance(value, ops.Primitive) and name != "fused":  # a kernel that only a CPU has
+            if isinstance(value, ops.Primitive) and "fused" not in name and "folded" not in name:  # of a CPU only
                 yield (f"{path}.{name}" if path else name), value
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
-from mindspore.common.initializer import initializer
 
 from mindgeex.model_zoo.kernels import fused
 from mindgeex.train.optimizer_config import OptimizerConfig
@@ -104,4 +103,6 @@ def _update_tensor(beta1, beta2, rate, epsilon, decay, parameter, m, v, decayed,
 
 
 def _zeros_like(parameter: Parameter, name: str) -> Parameter:
-    return Parameter(initializer("zeros", parameter.shape), name=name, requires_grad=False)
+    moment = parameter.clone("zeros")  # a clone is cut over NPUs as its parameter is
+    moment.name, moment.requires_grad = name, False
+    return moment

@@ -113,7 +113,7 @@ def test_the_fused_path_drops_its_share_by_seed_and_place(monkeypatch, eagerly):
     q, k, _, _ = random_inputs(config, length=128)
 
     def bits(seed):
-        packed = cell.packed_keeps(ms.Tensor(q), ms.Tensor(k), ms.Tensor(seed, ms.int32)).asnumpy()
+        packed = cell.packed_keeps(ms.Tensor(q), ms.Tensor(k), ms.Tensor([seed, seed + 100], ms.int32)).asnumpy()
         assert packed.shape == (2, 2, 128, 16)
         return np.unpackbits(packed, axis=-1)
 

@@ -1,12 +1,14 @@
 """The network agrees with the original implementation on random weights, and its parts with their formulas."""
 
+import dataclasses
 import math
 
 import mindspore as ms
 import numpy as np
 import pytest
 
-from mindgeex.model_zoo.attention import document_starts
+from mindgeex.model_zoo.attention import DocumentMask
+from mindgeex.model_zoo.config import ComputeConfig, load_model_config
 from mindgeex.model_zoo.layers import Dropout, FastGelu
 
 NO_SEED = ms.Tensor(0, ms.int32)
@@ -28,7 +30,9 @@ def test_logits_equal_the_originals_where_documents_are_packed(original, fixture
 
 def test_document_starts_follow_each_end_of_document():
     ids = ms.Tensor([[5, 9, 5, 9, 9, 5]], ms.int32)
-    assert document_starts(ids, 9).asnumpy().tolist() == [[0, 0, 2, 2, 4, 5]]
+    assert DocumentMask(
+        dataclasses.replace(load_model_config("codegeex_tiny"), eod_id=9), ComputeConfig()
+    ).document_starts(ids).asnumpy().tolist() == [[0, 0, 2, 2, 4, 5]]
 
 
 def test_a_later_token_changes_no_earlier_logit(original, ids):

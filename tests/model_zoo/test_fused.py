@@ -119,7 +119,7 @@ def test_attention_of_any_size_under_any_mask_equals_float64(batch, heads, size,
     hidden = (rng.random((batch, 1, length, length)) < data.draw(st.floats(0, 1))) & ~np.eye(length, dtype=bool)
     mask, seeds = np.where(hidden, MASKED_SCORE, 0), rng.integers(-(2**31), 2**31, batch).astype(np.int32)
     bits = HashedBits(rate, 5)
-    keeps = bits(heads * length * length, ms.Tensor(seeds)).asnumpy().reshape(batch, heads, length, length)
+    keeps = bits((batch, heads, length, length), ms.Tensor(seeds)).asnumpy()
     keeps = keeps / (1 - rate)
 
     def split(x):
