@@ -20,7 +20,7 @@ from mindspore.common.initializer import initializer
 from mindgeex.train.batch import BatchPlan
 from mindgeex.train.feed import Batch, dropout_seeds
 from mindgeex.train.loss import TokenLoss, WeightedLoss
-from mindgeex.train.optimizer import AdamW, global_norm, scale
+from mindgeex.train.optimizer import AdamW
 
 NO_LIMIT = float(np.finfo(np.float32).max)
 """A loss or norm beyond it is not finite."""
@@ -115,11 +115,11 @@ class Update(nn.Cell):
         if self.over_workers is not None:
             total, sums, gradients = self.over_workers(total, sums, gradients)
         unscale = 1.0 / (factor * ops.maximum(sums[0], 1e-5))
-        loss, norm = total * unscale, global_norm(gradients) * unscale
+        loss, norm = total * unscale, self.optimizer.norm(gradients) * unscale
         applied = ops.logical_and(loss <= limits[0], norm <= limits[1])  # false for what is not a number
         if applied:
             clip = unscale * self.max_norm / ops.maximum(norm, self.max_norm)
-            loss = ops.depend(loss, self.optimizer(scale(gradients, clip), scalars))
+            loss = ops.depend(loss, self.optimizer(gradients, scalars, clip))
         return loss, norm, sums, applied
 
 
