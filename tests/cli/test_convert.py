@@ -1,11 +1,13 @@
 """`mindgeex convert`: from what is typed to what is printed."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
 from mindgeex.cli.main import main
 from mindgeex.common.files import sha256_file, write_json
+from mindgeex.train.checkpointing import Progress
 from tests.model_zoo.checkpoints.checkpoint import (
     assert_same,
     codegeex,
@@ -83,9 +85,9 @@ def test_a_mistake_is_one_line(tmp_path, source, capsys, words, message):
 def test_a_checkpoint_of_a_run_is_compared_with_its_digests(tmp_path, source, capsys):
     """Whether the run is given, or the checkpoint itself."""
     digest = sha256_file(source / "model.safetensors")
-    write_json(source / "state.json", {"step": 5, "sha256": {"model.safetensors": digest}})
+    write_json(source / "state.json", {"progress": asdict(Progress(step=5)), "sha256": {"model.safetensors": digest}})
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    step = source.rename(tmp_path / "run" / "checkpoints" / "step-5")
+    step = source.rename(tmp_path / "run" / "checkpoints" / "step-00000005")
     for number, place in enumerate((tmp_path / "run", step)):
         assert run(place, tmp_path / f"out{number}", "--to", "mindspore") == 0
     with (step / "model.safetensors").open("r+b") as file:
