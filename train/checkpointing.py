@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 CONFIG_FILE = "run.yaml"
+DECIDE_ROUNDING = ("mindspore", "machine", "kernels")
+"""What a resumed run must have the same of to end in the same bits."""
 NAME = re.compile(r"step-\d{8,}", re.ASCII)
 
 
@@ -120,7 +122,7 @@ def save(folder: Path, state: TrainState, keep: int, keep_every: int | None = No
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         digests = {str(file.relative_to(partial)): sha256_file(file) for file in files}
         progress = dataclasses.asdict(state.progress)
-        write_json(partial / STATE_FILE, {"progress": progress, "sha256": digests, "versions": versions()})
+        write_json(partial / STATE_FILE, {"progress": progress, "sha256": digests, "versions": _made_with()})
         verify(partial)
     for old in [other for other in list_checkpoints(folder) if _step(other) <= state.progress.step][:-keep]:
         if not keep_every or _step(old) % keep_every:
@@ -185,6 +187,13 @@ def restore(path: Path, state: TrainState) -> None:
         UserError: it was made with other sizes (named), or the tensors are not those of this run's model.
     """
     progress = verify(path)
+    before, now = read_json(path / STATE_FILE).get("versions", {}), _made_with()
+    for name in DECIDE_ROUNDING:
+        if name in before and before[name] != now[name]:
+            logger.warning(
+                "%s: %s was %s and is now %s: the run goes on, but not to the last digit as it would have",
+                path, name, before[name], now[name],
+            )  # fmt: skip
     for name, now in {MODEL_FILE: as_tree(state.model_config), **state.descriptions}.items():
         before = read_yaml(path / name)
         for key in now:
@@ -196,3 +205,10 @@ def restore(path: Path, state: TrainState) -> None:
     load_tensors(path / state.weights_file, state.model_parameters)
     load_tensors(path / OPTIMIZER_FILE, state.moments)
     state.progress = progress
+
+
+def _made_with() -> dict[str, str]:
+    """What figures depend on: versions, and whether the fused kernels of model_zoo/kernels ran."""
+    from mindgeex.model_zoo.kernels import fused
+
+    return {**versions(), "kernels": "fused" if fused.kernels_here() else "composed"}

@@ -59,13 +59,11 @@ class AdamW(nn.Cell):
             return self.fused_norm(*gradients)
         return global_norm(gradients)
 
-    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor, factor: Tensor | None = None) -> Any:
-        """One update. Gradients in the order of the parameters; they count `factor` times (once without one)."""
+    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor, factor: Tensor) -> Any:
+        """One update. Gradients in the order of the parameters; they count `factor` times, a scalar."""
         if self.fused is not None:
-            factor = Tensor(1.0, ms.float32) if factor is None else factor
             return self.fused(self.parameters, self.m, self.v, gradients, factor, scalars)
-        if factor is not None:
-            gradients = scale(gradients, factor)
+        gradients = _scaled(gradients, factor)
         update = ops.partial(_update, self.config.beta1, self.config.beta2, scalars[0], scalars[1], scalars[2])
         return self.map(update, self.parameters, self.m, self.v, self.decayed, gradients)
 
@@ -75,7 +73,7 @@ def global_norm(gradients: tuple[Tensor, ...]) -> Tensor:
     return ops.sqrt(ops.addn(ops.HyperMap()(_square_sum, gradients)))
 
 
-def scale(gradients: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
+def _scaled(gradients: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
     """Every gradient times a scalar."""
     return ops.HyperMap()(ops.partial(_times, factor), gradients)
 

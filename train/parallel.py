@@ -19,7 +19,7 @@ from mindspore import Parameter, Tensor, nn, ops, value_and_grad
 
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.sharding import Cuts
-from mindgeex.train.optimizer import AdamW, scale
+from mindgeex.train.optimizer import AdamW
 from mindgeex.train.parallel_config import ParallelConfig
 
 
@@ -117,7 +117,7 @@ class ParallelUpdate(nn.Cell):
         applied = ops.logical_and(loss <= limits[0], norm <= limits[1])  # false for what is not a number
         if applied:
             clip = unscale * self.max_norm / ops.maximum(norm, self.max_norm)
-            loss = ops.depend(loss, self.optimizer(scale(gradients, clip), scalars))
+            loss = ops.depend(loss, self.optimizer(gradients, scalars, clip))
         return loss, norm, sums, applied
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.common.files import read_json, write_json
 from mindgeex.model_zoo.checkpoints.adapter import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, AdapterInfo, save_adapter
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.lora_config import LoraConfig
@@ -137,3 +138,15 @@ def test_all_of_the_progress_comes_back(tmp_path, state):
     state.progress = Progress()
     restore(path, state)
     assert state.progress == expected
+
+
+def test_a_run_that_goes_on_with_other_kernels_is_told_that_its_last_digits_will_differ(tmp_path, state, caplog):
+    path = save(tmp_path / "run", state, keep=1)
+    restore(path, state)
+    assert not caplog.records
+    written = read_json(path / STATE_FILE)
+    written["versions"]["kernels"] = "others"
+    write_json(path / STATE_FILE, written)
+    restore(path, state)
+    [record] = caplog.records
+    assert "kernels was others and is now" in record.getMessage()
