@@ -271,8 +271,8 @@ def kill_at(moment: str, command: list[str], partial: Path, later_s: float = 0.0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        if any(moment in str(path) for path in partial.rglob("*")):
-            break
+        if any(moment in os.path.join(root, name) for root, *names in os.walk(partial) for name in sum(names, [])):
+            break  # os.walk passes over folders that are renamed meanwhile
     time.sleep(later_s)
     process.kill()
     process.wait()
