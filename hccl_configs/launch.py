@@ -308,7 +308,7 @@ MAIN_SLURM = r"""main() {
     return
   fi
   local master
-  master=$(scontrol show hostnames "${SLURM_JOB_NODELIST:?submit this script with sbatch}" | head -n 1)
+  master=$(scontrol show hostnames "${SLURM_JOB_NODELIST:?submit this script with sbatch}" | sed -n 1p)
   # srun gives its standard input to every server.
   srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 \
     bash -s -- node "$master" <"$script" &

@@ -160,7 +160,8 @@ def stand_ins(folder: Path) -> dict[str, str]:
     scripts = {
         "ssh": 'while [[ $1 == -o ]]; do shift 2; done\nhost=$1; shift\necho "to $host" >&2\nexec bash -c "$*"',
         "srun": 'while [[ $1 == --* ]]; do shift; done\nSLURM_NODEID=0 exec "$@"',
-        "scontrol": "echo 127.0.0.1; echo other",
+        # The pause lets a reader that wants the first line only be gone before the second one is written.
+        "scontrol": "set -e; echo 127.0.0.1; sleep 0.5; echo other",
     }
     for name, body in scripts.items():
         (tools / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
