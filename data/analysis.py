@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mindgeex.common.errors import UserError
-from mindgeex.data.grammars import Function, Parsed, comments, errors, functions
+from mindgeex.common.grammars import Function, Parsed, comments, errors, functions
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-    from mindgeex.data.grammars import Captures
+    from mindgeex.common.grammars import Captures
 
 REPEATED_LINE_BYTES = 20
 """Shorter lines repeat in any code (`return None`, `} else {`) and do not count."""

@@ -37,7 +37,7 @@ from mindgeex.data.problems import Problem, read_benchmark, whole_functions
 from mindgeex.data.spans import SHINGLE_TOKENS, content_spans, is_in, renamed_shingles, tokens, windows
 
 if TYPE_CHECKING:
-    from mindgeex.data.grammars import Parsed
+    from mindgeex.common.grammars import Parsed
 
 FRAME_PROBLEMS = 3
 """A span that so many problems of one file share is the file's frame."""
@@ -101,7 +101,7 @@ def load_benchmarks(folders: Sequence[Path], rules: DecontaminationRules | None 
 
 def _function_shingles(parsed: "Parsed") -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
     """A file's shingles, and each function's first byte, end, first shingle, and end of its shingles."""
-    from mindgeex.data import grammars
+    from mindgeex.common import grammars
 
     functions = grammars.functions(parsed)
     if not functions:
@@ -120,7 +120,7 @@ def _function_shingles(parsed: "Parsed") -> tuple[np.ndarray, list[tuple[int, in
 @functools.lru_cache(maxsize=1 << 12)
 def _functions_of(text: str, language: str) -> tuple[np.ndarray, ...] | None:
     """The shingle sets of a text's functions, if it has any and the language's grammar reads it without error."""
-    from mindgeex.data import grammars
+    from mindgeex.common import grammars
 
     if "(" not in text:  # prose, which takes a parser longest
         return None

@@ -23,6 +23,7 @@ from typing import Any
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import LOCK, PARTIAL, disk_errors, publish_folder, read_json, sole_writer, target, write_json
+from mindgeex.common.grammars import grammar_packages
 from mindgeex.common.html import write_page
 from mindgeex.common.progress import progress
 from mindgeex.common.versions import versions
@@ -30,7 +31,6 @@ from mindgeex.data.config import BuildConfig
 from mindgeex.data.decontaminate import load_benchmarks
 from mindgeex.data.engines import Engine, EngineConfig, open_engine
 from mindgeex.data.fim import check_tokens
-from mindgeex.data.grammars import grammar_packages
 from mindgeex.data.languages import canonical
 from mindgeex.data.manifest import Tally, make_manifest, why_empty
 from mindgeex.data.mindrecord import Corpus, is_corpus

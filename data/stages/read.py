@@ -166,7 +166,7 @@ class _Examiner:
         self.index = load_index(task.benchmarks) if task.benchmarks else None
 
     def examine(self, document: Document) -> Examined | Drop:
-        from mindgeex.data.grammars import ParseTimeout
+        from mindgeex.common.grammars import ParseTimeout
 
         try:
             return self._examine(document)
@@ -192,7 +192,7 @@ class _Examiner:
         return Examined(document, found, bands)
 
     def _checked(self, document: Document) -> Document | Drop:
-        from mindgeex.data.grammars import parse
+        from mindgeex.common.grammars import parse
         from mindgeex.data.licences import effective_licence
         from mindgeex.data.redact import redact
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mindgeex.common.errors import UserError
+from mindgeex.common.grammars import GRAMMARS, ParseTimeout, parse
 from mindgeex.data.analysis import Analysis, AnalysisRules, analyse, unreachable
-from mindgeex.data.grammars import GRAMMARS, ParseTimeout, parse
 
 
 def measured(text: str, language: str) -> Analysis:

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mindgeex.common import grammars
 from mindgeex.common.errors import UserError
-from mindgeex.data import grammars
 from mindgeex.data.decontaminate import DecontaminationRules, Hit, Index, load_benchmarks
 from mindgeex.data.decontaminate import _prefix_table as prefix_table
 from mindgeex.data.spans import KEYWORDS, PLAIN, content_spans, renamed_shingles, tokens, windows

@@ -34,7 +34,7 @@ _ENTRIES = {"php": "language_php", "typescript": "language_typescript"}
 GRAMMARS: dict[str, tuple[str, str]] = {
     key: (f"tree_sitter_{package}", _ENTRIES.get(key, "language")) for key, package in _PACKAGES.items()
 }
-"""Canonical language key -> the module that holds its grammar, and the function there that gives it."""
+"""Language key -> the module that holds its grammar, and the function there that gives it."""
 
 _TSX = ("tree_sitter_typescript", "language_tsx")
 
@@ -264,7 +264,7 @@ def parse(text: str, language: str, path: str = "") -> Parsed | None:
 
     Args:
         text: the source.
-        language: a canonical key of languages.py.
+        language: a key of `GRAMMARS`.
         path: its path; TypeScript has a second grammar for `.tsx`.
 
     Returns:

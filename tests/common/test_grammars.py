@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mindgeex.common import grammars
 from mindgeex.common.errors import UserError
-from mindgeex.data import grammars
-from mindgeex.data.grammars import GRAMMARS, ParseTimeout, comments, errors, functions, parse
+from mindgeex.common.grammars import GRAMMARS, ParseTimeout, comments, errors, functions, parse
 from mindgeex.data.languages import TAGS, canonical
 
 SAMPLES = {
