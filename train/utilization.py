@@ -1,9 +1,12 @@
 """Model FLOPs utilization: the FLOPs that a step needs, per second, over the matrix product's measured peak."""
 
 import time
+from collections.abc import Callable
 
-PEAK_SIZE = 2048
-PEAK_S = 0.5
+SIZES = (1024, 2048, 4096, 8192)
+LEAST_PRODUCT_S = 0.004
+"""Products are made larger until one takes so long: shorter ones measure how fast they are started."""
+PEAK_S = 0.2
 LEAST_PRODUCTS = 12
 """The peak is looked for so long, and over at least so many products: other programs slow some of them down."""
 
@@ -14,18 +17,30 @@ def measure_peak_flops(dtype: str) -> float:
     Args:
         dtype: of the products, as `compute.dtype`.
     """
+    for size in SIZES:
+        product = _product(size, dtype)
+        seconds = [_seconds(product)]
+        if seconds[0] >= LEAST_PRODUCT_S:
+            break
+    while sum(seconds) < PEAK_S or len(seconds) < LEAST_PRODUCTS:
+        seconds.append(_seconds(product))
+    return 2 * size**3 / min(seconds)
+
+
+def _product(size: int, dtype: str) -> Callable[[], object]:
+    """Multiplies two matrices of random numbers, and has done so once."""
     import mindspore as ms
     import numpy as np
     from mindspore import ops
 
-    size = PEAK_SIZE
+    operator = ops.MatMul(transpose_b=True)
     a, b = (ms.Tensor(np.random.default_rng(s).standard_normal((size, size), np.float32)) for s in (1, 2))
     a, b = a.astype(getattr(ms, dtype)), b.astype(getattr(ms, dtype))
-    product = ops.MatMul(transpose_b=True)
-    product(a, b).asnumpy()
-    seconds: list[float] = []
-    while sum(seconds) < PEAK_S or len(seconds) < LEAST_PRODUCTS:
-        started = time.perf_counter()
-        product(a, b).asnumpy()
-        seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / min(seconds)
+    operator(a, b).asnumpy()
+    return lambda: operator(a, b).asnumpy()
+
+
+def _seconds(product: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    product()
+    return time.perf_counter() - started

@@ -4,7 +4,9 @@ Events are written by this thread, not by the queue of tensorboardX's SummaryWri
 the run would wait for it for ever.
 """
 
+import contextlib
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +31,9 @@ class TensorBoard(Callback):
         """Opens an event file; a resumed run hides the steps that it does again."""
         # tensorboardX loads google.protobuf, which must not come before mindspore.
         import mindspore  # noqa: F401
-        from tensorboardX.event_file_writer import EventsWriter
+
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
 
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +73,19 @@ class TensorBoard(Callback):
 
         with disk_errors(self.folder):
             self.writer.write_event(Event(wall_time=time.time(), step=step, **what))
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """PyTorch, which tensorboardX loads where it is installed, costs a second and brings threads, and is not needed."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _flat(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
