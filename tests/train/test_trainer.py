@@ -7,16 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mindgeex.cli.main import main
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import sole_writer
 from mindgeex.data.mindrecord import Corpus
 from mindgeex.model_zoo.checkpoints.native import read_tensors
-from mindgeex.train.callbacks.heartbeat import read_beats
+from mindgeex.train.callbacks.heartbeat import Heartbeat, read_beats
 from mindgeex.train.callbacks.metrics import read_metrics
 from mindgeex.train.checkpointing import list_checkpoints, newest_whole, verify
 from mindgeex.train.config import load_recipe
@@ -25,7 +26,9 @@ from mindgeex.train.feed import CorpusFeed
 from mindgeex.train.run_data import RunData
 from mindgeex.train.stopping import StopRequest
 from mindgeex.train.trainer import train
-from tests.train.conftest import mindgeex, run, write_recipe
+from tests.train.conftest import run, write_recipe
+
+SIGNALLED = Path(__file__).with_name("signalled.py")
 
 
 def figures(folder):
@@ -45,16 +48,14 @@ def same_weights(one, other, step=40):
     return True
 
 
-def wait_for_steps(process, folder, count, seconds=150):
-    """Until a run has written so many lines of metrics."""
-    deadline = time.monotonic() + seconds
-    while len(read_metrics(folder / "metrics.jsonl")) < count:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def signalled(faults, marks, *words):
+    """The command line in a process of its own, which gets a signal in the midst of a step: {step: signal}."""
+    faults = {step: [0, number] for step, number in faults.items()}
+    command = [sys.executable, str(SIGNALLED), json.dumps(faults), str(marks), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def undisturbed(corpus_folder, tmp_path_factory):
     """The run that others are compared with."""
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -79,55 +80,67 @@ def test_a_run_learns_and_leaves_its_record(undisturbed):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_completes_prompts_on_its_own(undisturbed, tmp_path):
+def test_a_checkpoint_completes_prompts_on_its_own_and_refuses_one_beyond_its_window(undisturbed, tmp_path, capsys):
     folder, _, _ = undisturbed
     checkpoint = tmp_path / "elsewhere"
     shutil.copytree(folder / "checkpoints" / "step-00000040", checkpoint)
-    settings = ("--prompt", "def ", "--max-new-tokens", 8, "--seed", 3)
-    once, again = (run("generate", "--checkpoint", path, *settings) for path in (checkpoint, folder))
-    assert once.returncode == 0, once.stderr
-    assert once.stdout.startswith("def ") and len(once.stdout) > len("def \n")
-    assert once.stdout == again.stdout
+    settings = ["--prompt", "def ", "--max-new-tokens", "8", "--seed", "3"]
+    said = []
+    for path in (checkpoint, folder):
+        code = main(["generate", "--checkpoint", str(path), *settings])
+        said.append(capsys.readouterr())
+        assert code == 0, said[-1].err
+    assert said[0].out.startswith("def ") and len(said[0].out) > len("def \n")
+    assert said[0].out == said[1].out
+    assert main(["generate", "--checkpoint", str(folder), "--prompt", "word " * 200]) == 2
+    assert "fewer than the model's window of 64" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_prompt_beyond_the_window_is_refused(undisturbed):
-    result = run("generate", "--checkpoint", undisturbed[0], "--prompt", "word " * 200)
-    assert result.returncode == 2
-    assert "fewer than the model's window of 64" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_the_middle_resumes_digit_for_digit(undisturbed, corpus_folder, tmp_path):
+def test_a_run_that_is_killed_or_asked_to_stop_goes_on_as_if_it_had_not(undisturbed, corpus_folder, tmp_path):
+    """One run: killed, then stopped by each signal and by a time limit, then left in peace."""
     expected, recipe, _ = undisturbed
-    arguments = ("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--resume")
-    process = mindgeex(*arguments)
-    wait_for_steps(process, tmp_path / "run", 14)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    done = len(figures(tmp_path / "run"))
-    assert 14 <= done < 41, "the run ended before it was killed"
+    folder = tmp_path / "run"
+    words = ("train", "--data", corpus_folder, "--recipe", recipe, "--out", folder, "--resume")
 
-    result = run(*arguments)
+    killed = signalled({8: signal.SIGKILL}, tmp_path, *words)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert 8 <= len(figures(folder)) < 41
+
+    def assert_stopped(*reasons):
+        last = read_events(folder)[-1]
+        assert last["event"] == "stopped" and last["detail"] in reasons
+        [*_, newest] = list_checkpoints(folder / "checkpoints")
+        assert newest.name == f"step-{figures(folder)[-1]['step']:08d}" < "step-00000040"
+
+    for step, number in ((16, signal.SIGTERM), (24, signal.SIGINT)):
+        result = signalled({step: number}, tmp_path, *words)
+        assert result.returncode == 0, result.stderr
+        assert "resumed: from" in result.stderr
+        # While a graph runs, MindSpore answers SIGINT, by sending SIGTERM.
+        assert_stopped("SIGTERM", number.name)
+    assert main([*map(str, words), "--max-time", "0.001s"]) == 0
+    assert_stopped("--max-time of 0 s")
+
+    result = run(*words)
     assert result.returncode == 0, result.stderr
-    assert "resumed: from" in result.stderr
-    assert figures(tmp_path / "run") == figures(expected)
-    assert same_weights(tmp_path / "run", expected)
+    assert [event["event"] for event in read_events(folder)].count("resumed") == 4
+    assert figures(folder) == figures(expected)
+    assert same_weights(folder, expected)
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(undisturbed, corpus_folder, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(undisturbed, corpus_folder, tmp_path, caplog):
     expected, recipe, _ = undisturbed
     shutil.copytree(expected, tmp_path / "run")
     weights = tmp_path / "run" / "checkpoints" / "step-00000040" / "model.safetensors"
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
-    result = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--resume")
-    assert result.returncode == 0, result.stderr
-    assert "step-00000040/model.safetensors: truncated or altered" in result.stderr
-    assert "resumed: from" in result.stderr and "step-00000035" in result.stderr
+    train(load_recipe(str(recipe)), corpus_folder, tmp_path / "run", resume=True)
+    assert "step-00000040/model.safetensors: truncated or altered" in caplog.text
+    [resumed] = [event for event in read_events(tmp_path / "run") if event["event"] == "resumed"]
+    assert "step-00000035" in resumed["detail"]
     assert figures(tmp_path / "run") == figures(expected)
 
 
@@ -147,70 +160,46 @@ def test_a_disk_that_fills_while_saving_is_told_and_spoils_nothing(undisturbed, 
 
 
 @pytest.mark.slow
-def test_a_loss_that_stays_no_number_stops_the_run_and_is_never_saved(corpus_folder, tmp_path, recipe):
+def test_a_loss_that_stays_no_number_stops_the_run_and_is_never_saved(corpus_folder, tmp_path, recipe, capsys):
     settings = ["--set", "schedule.peak=1e38", "schedule.warmup_steps=0", "optimizer.max_grad_norm=1e30"]
-    result = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", *settings)
-    assert result.returncode == 2, result.stderr
-    assert "at step 10: the loss is nan, the 9th step in a row that is skipped: lower schedule.peak" in result.stderr
-    assert "Traceback" not in result.stderr
+    words = ["train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", *settings]
+    assert main([*map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert "at step 10: the loss is nan, the 9th step in a row that is skipped: lower schedule.peak" in said
     events = [event["event"] for event in read_events(tmp_path / "run")]
     assert events == ["started", *["skipped"] * 8, "failed"]
     assert not list_checkpoints(tmp_path / "run" / "checkpoints")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, "--max-time"])
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on_later_as_if_it_had_not(
-    undisturbed, corpus_folder, tmp_path, how
-):
-    expected, recipe, _ = undisturbed
-    arguments = ("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run")
-    if how == "--max-time":
-        process = mindgeex(*arguments, "--max-time", "0.001s")
-    else:
-        process = mindgeex(*arguments)
-        wait_for_steps(process, tmp_path / "run", 8)
-        process.send_signal(how)
-    _, error = process.communicate(timeout=100)
-    assert process.returncode == 0, error
-    last = read_events(tmp_path / "run")[-1]
-    # While a graph runs, MindSpore answers SIGINT, by sending SIGTERM.
-    reasons = {signal.SIGTERM: ("SIGTERM",), signal.SIGINT: ("SIGINT", "SIGTERM")}.get(how, ("--max-time of 0 s",))
-    assert last["event"] == "stopped" and last["detail"] in reasons
-    [*_, newest] = list_checkpoints(tmp_path / "run" / "checkpoints")
-    assert newest.name == f"step-{figures(tmp_path / 'run')[-1]['step']:08d}" < "step-00000040"
-    result = run(*arguments, "--resume")
-    assert result.returncode == 0, result.stderr
-    assert figures(tmp_path / "run") == figures(expected)
-    assert same_weights(tmp_path / "run", expected)
-
-
-@pytest.mark.slow
 def test_a_shard_that_vanishes_in_mid_run_is_named_and_the_run_goes_on_once_it_is_back(
-    undisturbed, corpus_folder, tmp_path
+    corpus_folder, recipe, tmp_path, monkeypatch
 ):
-    _, recipe, _ = undisturbed
-    shutil.copytree(corpus_folder, tmp_path / "corpus")
-    shards = [path for path in (tmp_path / "corpus" / "shards").iterdir() if "train" in path.name]
-    settings = ("--recipe", recipe, "--set", "steps=100", "cadence.evaluate_steps=100")  # more than one chunk of rows
-    arguments = ("train", "--data", tmp_path / "corpus", "--out", tmp_path / "run", *settings)
-    process = mindgeex(*arguments)
-    wait_for_steps(process, tmp_path / "run", 3)
-    for path in shards:
-        path.rename(tmp_path / path.name)
-    _, error = process.communicate(timeout=100)
-    assert process.returncode == 2, error
-    assert "Traceback" not in error
-    assert any(str(path) in error.splitlines()[-1] for path in shards)
-    assert read_events(tmp_path / "run")[-1]["event"] == "failed"
-    assert newest_whole(tmp_path / "run" / "checkpoints") is not None
+    corpus, folder = tmp_path / "corpus", tmp_path / "run"
+    shutil.copytree(corpus_folder, corpus)
+    shards = [path for path in (corpus / "shards").iterdir() if "train" in path.name]
+    settings = ("steps=70", "cadence.evaluate_steps=70")  # more than one chunk of rows
+    after_step = Heartbeat.after_step
+
+    def and_take_shards_away(self, record):
+        after_step(self, record)
+        if record.step == 6:
+            for path in shards:
+                path.rename(tmp_path / path.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Heartbeat, "after_step", and_take_shards_away)
+        message = refused(recipe, corpus, folder, *settings)
+    assert any(str(path) in message for path in shards)
+    assert read_events(folder)[-1]["event"] == "failed"
+    assert newest_whole(folder / "checkpoints") is not None
     for path in shards:
         (tmp_path / path.name).rename(path)
-    resumed = run(*arguments, "--resume")
-    whole = run("train", "--data", corpus_folder, "--out", tmp_path / "whole", *settings)
-    assert (resumed.returncode, whole.returncode) == (0, 0), resumed.stderr
-    assert figures(tmp_path / "run") == figures(tmp_path / "whole")
-    assert same_weights(tmp_path / "run", tmp_path / "whole", 100)
+    config = load_recipe(str(recipe), settings)
+    train(config, corpus, folder, resume=True)
+    train(config, corpus_folder, tmp_path / "whole")
+    assert figures(folder) == figures(tmp_path / "whole")
+    assert same_weights(folder, tmp_path / "whole", 70)
 
 
 def break_steps(monkeypatch, *rows):
@@ -279,20 +268,31 @@ def test_a_run_that_is_asked_to_stop_at_its_last_step_has_finished(corpus_folder
     assert read_beats(tmp_path / "run")[0]["stage"] == "finished"
 
 
+class StopAfter(StopRequest):
+    """Asks once it has been asked for its reason so often; that is once a step."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    @property
+    def reason(self):
+        self.left -= 1
+        return None if self.left > 0 else "enough"
+
+
 @pytest.mark.slow
 def test_half_precision_finds_its_scale_and_resumes_digit_for_digit(corpus_folder, recipe, tmp_path):
-    settings = ("--data", corpus_folder, "--recipe", recipe, "--set", "compute.dtype=float16", "loss_scale.window=5")
-    whole = run("train", "--out", tmp_path / "whole", *settings)
-    assert whole.returncode == 0, whole.stderr
+    config = load_recipe(str(recipe), ["compute.dtype=float16", "loss_scale.window=5"])
+    train(config, corpus_folder, tmp_path / "whole")
     scales = [line["loss_scale"] for line in figures(tmp_path / "whole") if "loss_scale" in line]
     assert scales[0] == 2.0**32 and min(scales) < 2.0**24
     assert any(b == 2 * a for a, b in zip(scales, scales[1:], strict=False))
     overflows = [event for event in read_events(tmp_path / "whole") if event["event"] == "overflow"]
     assert len(overflows) == sum(b < a for a, b in zip(scales, scales[1:], strict=False))
-    stopped = run("train", "--out", tmp_path / "run", "--max-time", "1s", *settings)
-    assert stopped.returncode == 0, stopped.stderr
-    resumed = run("train", "--out", tmp_path / "run", "--resume", *settings)
-    assert resumed.returncode == 0, resumed.stderr
+    train(config, corpus_folder, tmp_path / "run", stop=StopAfter(23))
+    assert figures(tmp_path / "run")[-1]["step"] == 23
+    train(config, corpus_folder, tmp_path / "run", resume=True)
     known = [[str(line) for line in figures(tmp_path / name)] for name in ("run", "whole")]  # nan is not nan
     assert known[0] == known[1]
     assert same_weights(tmp_path / "run", tmp_path / "whole")
@@ -332,11 +332,9 @@ def test_a_run_that_stops_before_a_step_is_logged_is_summed_up_all_the_same(corp
     assert verify(summary.checkpoint).step == 1
 
 
-def test_two_processes_do_not_train_in_one_folder(corpus_folder, recipe, tmp_path):
+def test_two_do_not_train_in_one_folder(corpus_folder, recipe, tmp_path):
     with sole_writer(tmp_path / "run"):
-        result = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--resume")
-    assert result.returncode == 2
-    assert "another process is writing there" in result.stderr
+        assert "another process is writing there" in refused(recipe, corpus_folder, tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(
