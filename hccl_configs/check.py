@@ -99,6 +99,8 @@ class _ServerCheck:
         self.names: Seen = {}
         self.addresses: Seen = {}
         self.ranks: Seen = {}
+        self.are_ranks_known = True
+        """Whether every device has one that can be read."""
         counts = Counter(count for server in servers if (count := len(_devices(server))))
         self.usual_count = counts.most_common(1)[0][0] if counts else 0
         pods = tree.get("super_pod_list") if tree.get("version") == "1.2" else None
@@ -117,7 +119,7 @@ class _ServerCheck:
             else:
                 before = f"{entry} is a {type(server).__name__}: it has to be a mapping with server_id and device"
                 yield before
-        gap = list(_rank_gaps(self.ranks))
+        gap = list(_rank_gaps(self.ranks)) if self.are_ranks_known else []
         yield from gap
         if not (before or gap):
             yield from _rank_order(self.servers)
@@ -132,6 +134,7 @@ class _ServerCheck:
             entry = f"{entry} ({name})"
         if not isinstance(devices, list) or not devices:
             yield f"{entry}: device is {_shown(server, 'device')}: list the server's devices, or remove the server"
+            self.are_ranks_known = False
             return
         count = len(_devices(server))
         if count and count != self.usual_count:
@@ -139,16 +142,18 @@ class _ServerCheck:
                 f"{entry}: device lists {count} devices, most servers have {self.usual_count}: "
                 "list as many everywhere, or leave the server out"
             )
-        previous = -1
+        previous: int | None = -1
         for position, device in enumerate(devices):
             where = f"{entry} device[{position}]"
             if not isinstance(device, dict):
                 yield f"{where} is a {type(device).__name__}: it has to be a mapping of device_id, device_ip, rank_id"
                 continue
             yield from self.of_device(where, device, previous)
-            previous = max(previous, whole_number(device.get("device_id")) or 0)
+            device_id = whole_number(device.get("device_id"))
+            if previous is not None and device_id is not None and device_id < self.max_devices:
+                previous = device_id if device_id > previous else None  # one line says that the order is wrong
 
-    def of_device(self, where: str, device: dict[str, Any], previous: int) -> Iterator[str]:
+    def of_device(self, where: str, device: dict[str, Any], previous: int | None) -> Iterator[str]:
         device_id, rank_id = whole_number(device.get("device_id")), whole_number(device.get("rank_id"))
         if device_id is None:
             yield f"{where}: device_id is {_shown(device, 'device_id')}: give the number as text, like '0'"
@@ -157,10 +162,11 @@ class _ServerCheck:
                 f"{where}: device_id {device_id} is outside of 0 to {self.max_devices - 1}: give the N of the device's "
                 "/dev/davinciN"
             )
-        elif device_id <= previous:
+        elif previous is not None and device_id <= previous:
             yield f"{where}: device_id {device_id} comes after {previous}: list devices in ascending order, each once"
         yield from self.of_address(where, device)
         if rank_id is None:
+            self.are_ranks_known = False
             yield f"{where}: rank_id is {_shown(device, 'rank_id')}: give the number as text, like '0'"
         else:
             remedy = "number the devices 0, 1, 2, ... over all servers"

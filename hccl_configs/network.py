@@ -38,10 +38,12 @@ def subnet_problems(servers: list[Any], subnet_bits: int) -> Iterator[str]:
             if subnet := _subnet(device.get("device_ip"), subnet_bits):
                 where = f"server_list[{number}] ({server.get('server_id')}) device[{position}]: {device['device_ip']}"
                 positions.setdefault(str(device.get("device_id")), []).append((where, subnet))
+    # Two servers have no majority; but where their other devices agree, those that do not are a mistake.
+    is_usual_to_agree = any(len(found) > 1 == len({subnet for _, subnet in found}) for found in positions.values())
     for device_id, found in positions.items():
         (usual, count), *others = Counter(subnet for _, subnet in found).most_common()
         strangers = [where for where, subnet in found if subnet != usual]
-        if others and count > 1:
+        if others and (count > 1 or is_usual_to_agree):
             more = f" and {len(strangers) - MAX_NAMED} more" if len(strangers) > MAX_NAMED else ""
             yield (
                 f"device_id {device_id} has mixed subnets: {', '.join(strangers[:MAX_NAMED])}{more}; {count} of "

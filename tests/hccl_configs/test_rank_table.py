@@ -173,6 +173,15 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         ),
         "device_id 1 has mixed subnets: server_list[2] (x) device[1]: 10.9.9.9; 2 of 3 servers are in 192.168.101.0/24",
     ),
+    "a server whose devices have another name": (
+        lambda t: t["server_list"][0].update(devices=t["server_list"][0].pop("device")),
+        "server_list[0] (10.0.0.1): device is None, the key is missing",
+    ),
+    "a rank in words": (lambda t: device(t, 0, 1).update(rank_id="one"), "device[1]: rank_id is 'one'"),
+    "another subnet of two servers": (
+        lambda t: device(t, 1, 1).update(device_ip="10.9.9.9"),
+        "device_id 1 has mixed subnets: server_list[1] (10.0.0.2) device[1]: 10.9.9.9; 1 of 2 servers are in",
+    ),
     "ranks against the order of devices": (
         lambda t: (device(t, 0, 0).update(rank_id="1"), device(t, 0, 1).update(rank_id="0")),
         "server_list[0] (10.0.0.1): rank_id of its devices are [1, 0]: give neighbours in the order of devices",
