@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mindgeex.cli.main import main
 from tests.data.conftest import make_tree
 
+Capture = pytest.CaptureFixture[str]
 MINDGEEX = [sys.executable, "-m", "mindgeex.cli.main", "data"]
 SETTINGS = ["--set", "seq_length=32", "tokenizer.vocab_size=400", "rows.rows_per_shard=100"]
 
@@ -30,7 +32,7 @@ def corpus(code: Path) -> Path:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MINDGEEX, *arguments], capture_output=True, text=True, timeout=100)
+    return subprocess.run([*MINDGEEX, *arguments], capture_output=True, text=True, timeout=200)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -65,13 +67,13 @@ def test_a_signal_ends_a_build_in_one_line_and_the_same_command_goes_on(
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    assert process.communicate(timeout=60) == ("", f"mindgeex: {said}\n")
+    assert process.communicate(timeout=100) == ("", f"mindgeex: {said}\n")
     assert process.returncode == 128 + number and not out.exists()
     assert run(*command).returncode == 0
     assert contents(out) == contents(corpus)
 
 
-def test_bad_input_is_one_line_and_exit_code_2(corpus: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(corpus: Path, tmp_path: Path, capsys: Capture) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "manifest.json").write_text("{}")
@@ -85,21 +87,29 @@ def test_bad_input_is_one_line_and_exit_code_2(corpus: Path, tmp_path: Path) -> 
         (["merge", str(corpus), str(corpus), "--out", str(tmp_path / "new")], "named twice"),
         (["build", "--out", str(other)], "is there and is not a corpus"),
     ):
-        result = run(*command)
-        assert result.returncode == 2 and result.stdout == "", command
-        assert message in result.stderr and result.stderr.count("\n") == 1 and result.stderr.startswith("mindgeex: ")
+        code = main(["data", *command])
+        said = capsys.readouterr()
+        assert code == 2 and said.out == "", command
+        assert message in said.err and said.err.count("\n") == 1 and said.err.startswith("mindgeex: ")
 
 
-def test_verify_names_every_damaged_file_and_inspect_refuses_them(corpus: Path, tmp_path: Path) -> None:
-    assert run("verify", str(corpus)).stdout == f"{corpus}: as it was built\n"
+def test_verify_names_every_damaged_file_and_inspect_refuses_them(
+    corpus: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    def told(*words: str) -> tuple[int, str]:
+        code = main(["data", *words])
+        captured = capsys.readouterr()
+        return code, captured.err if code == 2 else captured.out
+
+    assert told("verify", str(corpus)) == (0, f"{corpus}: as it was built\n")
     damaged = Path(shutil.copytree(corpus, tmp_path / "damaged"))
     shard = damaged / "shards" / "train-00000.mindrecord"
     os.truncate(shard, 100)
     (damaged / "documents" / "train-00000.jsonl.zst").unlink()
-    result = run("verify", str(damaged))
-    assert result.returncode == 1 and "2 problems" in result.stdout
-    assert f"{shard}: has 100 bytes" in result.stdout and "train-00000.jsonl.zst: missing" in result.stdout
-    result = run("inspect", str(damaged))
-    assert result.returncode == 2 and result.stderr.startswith(f"mindgeex: {shard}: has 100 bytes")
-    result = run("inspect", str(corpus), "--rows", "2", "--ids")
-    assert result.returncode == 0 and "train row 1 of" in result.stdout
+    code, said = told("verify", str(damaged))
+    assert code == 1 and "2 problems" in said
+    assert f"{shard}: has 100 bytes" in said and "train-00000.jsonl.zst: missing" in said
+    code, said = told("inspect", str(damaged))
+    assert code == 2 and said.startswith(f"mindgeex: {shard}: has 100 bytes")
+    code, said = told("inspect", str(corpus), "--rows", "2", "--ids")
+    assert code == 0 and "train row 1 of" in said
