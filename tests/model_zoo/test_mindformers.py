@@ -1,0 +1,165 @@
+"""MindFormers builds, loads, runs and trains both families from the configurations that ship with the plugin."""
+
+import ast
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mindgeex.common.config import as_tree
+from mindgeex.data.tokenizers import load_tokenizer, train_tokenizer
+from mindgeex.model_zoo.checkpoints.convert import ConvertOptions, convert
+from mindgeex.model_zoo.checkpoints.native import read_tensors
+from mindgeex.model_zoo.config import load_model_config
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = ROOT / "model_zoo" / "mindformers_plugin"
+ROOMS = ("common", "data", "model_zoo", "train", "eval", "hccl_configs", "cli")
+NAMES = ("codegeex_tiny", "gpt_neox_tiny")
+CLASSES = {"codegeex_tiny": "CodeGeeX", "gpt_neox_tiny": "GPTNeoX"}
+
+needs_mindformers = pytest.mark.skipif(
+    importlib.util.find_spec("mindformers") is None, reason="no mindformers: pip install '.[mindformers]'"
+)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A folder with what mindformers_job.py left: one process for all tests, since each takes 20 s to start."""
+    folder = tmp_path_factory.mktemp("mindformers")
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "common").glob("*.py"))]
+    tokenizer = train_tokenizer(texts, 2048, folder / "tokenizer")
+    ids = np.concatenate([np.array([*tokenizer.encode(text), 0], np.int32) for text in texts])
+    np.save(folder / "rows.npy", ids[: 6 * 257].reshape(6, 257))
+    command = [sys.executable, str(Path(__file__).with_name("mindformers_job.py")), str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "GLOG_v": "3"})
+    assert ran.returncode == 0, (ran.stdout + ran.stderr)[-4000:]
+    (folder / "output.txt").write_text(ran.stdout + ran.stderr, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def facts(job):
+    return json.loads((job / "facts.json").read_text(encoding="utf-8"))
+
+
+def log_softmax(logits):
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+@needs_mindformers
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_of_what_mindformers_builds_are_those_of_the_native_network(job, facts, name):
+    native, through = (np.load(job / f"{name}.{who}.npy") for who in ("native", "mindformers"))
+    assert native.shape == (2, 256, 3072)
+    assert native.std() > 0.01
+    np.testing.assert_array_equal(through, native)
+    assert facts[f"{name}.class"] == f"{CLASSES[name]}ForCausalLM"
+    assert facts[f"{name}.config"] == f"{CLASSES[name]}Config"
+
+
+@needs_mindformers
+@pytest.mark.parametrize("name", NAMES)
+def test_what_mindformers_saves_is_a_checkpoint_of_ours_bit_for_bit(job, name, tmp_path):
+    options = ConvertOptions(model=name)
+    convert(job / f"{name}.saved" / f"{name}.ckpt", tmp_path / "back", "mindgeex", options)
+    before, after = (read_tensors(folder / "model.safetensors") for folder in (job / name, tmp_path / "back"))
+    assert list(after) == list(load_model_config(name).shapes)
+    assert before.keys() == after.keys()
+    assert all(before[key].tobytes() == after[key].tobytes() for key in before)
+    saved = yaml.safe_load((job / f"{name}.saved" / f"{name}.yaml").read_text())["model"]
+    assert saved["arch"]["type"] == f"{CLASSES[name]}ForCausalLM"
+    assert saved["model_config"]["num_heads"] == 4
+
+
+@needs_mindformers
+@pytest.mark.parametrize("name", NAMES)
+def test_mindformers_generates_the_likeliest_tokens(job, facts, name):
+    rows = np.load(job / "rows.npy")[:2, :9]
+    for prompt, row in zip(rows.tolist(), facts[f"{name}.greedy"], strict=True):
+        assert row[:9] == prompt
+        assert len(row) == 14
+    native = np.load(job / f"{name}.native.npy")
+    assert [row[9] for row in facts[f"{name}.greedy"]] == native[:, 8].argmax(-1).tolist()
+
+
+@needs_mindformers
+def test_mindformers_trainer_predicts_with_our_weights_and_tokenizer(facts):
+    assert facts["text"].startswith("def add(a, b):\n    return")
+    assert len(facts["text"]) > len("def add(a, b):\n    return")
+
+
+@needs_mindformers
+def test_mindformers_tokenizer_gives_the_ids_of_ours_and_the_text_back(job, facts):
+    ours = load_tokenizer(job / "tokenizer")
+    for text, (ids, decoded) in facts["tokenizer"].items():
+        assert ids == ours.encode(text), text
+        assert decoded == text
+    assert facts["eos_id"] == ours.eod_id
+    assert len(facts["tokenizer"]) >= 5
+
+
+@needs_mindformers
+def test_the_first_loss_of_mindformers_trainer_is_that_of_our_weights_and_the_second_is_lower(job):
+    output = (job / "output.txt").read_text(encoding="utf-8")
+    losses = [float(loss) for loss in re.findall(r"loss:\[([0-9.]+)/", output)]
+    assert len(losses) == 2
+    rows = np.load(job / "rows.npy")[:4]
+    native = np.load(job / "codegeex_tiny.trained_on.npy")
+    nats = -np.take_along_axis(log_softmax(native), rows[:, 1:, None], 2)[..., 0]
+    counts = rows[:, :-1] != 0
+    assert not counts.all()
+    assert losses[0] == pytest.approx((nats * counts).sum() / counts.sum(), rel=1e-5)
+    assert losses[1] < losses[0] - 0.05
+
+
+@needs_mindformers
+def test_a_checkpoint_of_mindformers_training_is_converted_with_its_moments(job, tmp_path):
+    trained = next((job / "trained" / "checkpoint" / "rank_0").glob("*.ckpt"))
+    convert(trained, tmp_path / "ours", "mindgeex", ConvertOptions(model="codegeex_tiny", moments=True))
+    before = read_tensors(job / "codegeex_tiny" / "model.safetensors")
+    after = read_tensors(tmp_path / "ours" / "model.safetensors")
+    moments = read_tensors(tmp_path / "ours" / "optimizer.safetensors")
+    assert {f"adam_{kind}.{name}" for kind in "mv" for name in before} == moments.keys()
+    moved = np.abs(after["blocks.0.attention.query.weight"] - before["blocks.0.attention.query.weight"]).max()
+    assert 1e-4 < moved < 1e-2  # two steps of Adam at 1e-3 and less
+
+
+@pytest.mark.parametrize("path", sorted((PLUGIN / "configs").glob("*_*.yaml")), ids=lambda path: path.stem)
+def test_a_configuration_says_the_sizes_of_the_model_it_is_named_after(path):
+    model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+    config = load_model_config(path.stem)
+    given = model["model_config"]
+    known = {field.name for field in dataclasses.fields(config)}
+    assert {key: value for key, value in as_tree(config).items() if key in given} == {
+        key: value for key, value in given.items() if key in known
+    }
+    assert {"num_layers", "hidden_size", "num_heads", "vocab_size", "seq_length", "feed_forward_size"} <= given.keys()
+    prefix = {"codegeex": "CodeGeeX", "gpt_neox": "GPTNeoX"}[config.family]
+    assert (model["arch"]["type"], given["type"]) == (f"{prefix}ForCausalLM", f"{prefix}Config")
+
+
+def test_only_the_plugin_imports_mindformers():
+    def imports(path):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module or ""
+
+    found = {path for room in ROOMS for path in (ROOT / room).rglob("*.py")
+             if any(name.partition(".")[0] == "mindformers" for name in imports(path))}  # fmt: skip
+    assert found
+    assert {path.parent for path in found} == {PLUGIN}
+    importers = {path for room in ROOMS for path in (ROOT / room).rglob("*.py")
+                 if any("mindformers_plugin" in name for name in imports(path))}  # fmt: skip
+    assert {path.parent for path in importers} == {PLUGIN}  # so no other module loads it by way of the plugin
