@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -11,12 +11,14 @@ from mindgeex.model_zoo.decoding.settings import Sampling
 
 
 def run(
-    benchmark: Annotated[Literal["humaneval-x"], tyro.conf.Positional],
+    benchmark: Annotated[str, tyro.conf.Positional],
     out: Path = Path("runs/eval"),
-    languages: tuple[str, ...] = ("python",),
-    data: Path | None = None,
+    languages: tuple[str, ...] = (),
+    data: str | None = None,
     canonical: bool = False,
     checkpoint: Path | None = None,
+    generations: Path | None = None,
+    rules: tuple[str, ...] = (),
     num_samples: int = 1,
     sampling: Annotated[Sampling, tyro.conf.OmitArgPrefixes] = Sampling(temperature=0.2, max_new_tokens=512),  # noqa: B008
     seed: int = 42,
@@ -25,18 +27,21 @@ def run(
     cpu_seconds: int = 10,
     memory_mb: int = 1024,
 ) -> int:
-    """Score a checkpoint, or check a benchmark's own solutions, in a sandbox.
+    """Score a checkpoint or a file of completions, or check a benchmark's own solutions, in a sandbox.
 
     Canonical solutions run first; a problem whose own solution fails here is named and left out. The same command
     continues a run that was interrupted. Ends with code 1 if --canonical found a solution that fails.
 
     Args:
-        benchmark: which benchmark.
+        benchmark: which benchmark; `mindgeex eval list` names them.
         out: folder for results, score.json and report.html.
-        languages: python, cpp, java, javascript (or js), go, rust; several with spaces between.
-        data: folder with humaneval_<language>.jsonl[.gz]; without it, the few problems that ship with the project.
+        languages: such as python cpp js, or pairs such as python-cpp, or all; without it, the benchmark's first.
+        data: folder with the benchmark's files, or hub for the Hugging Face hub; without it, the few problems that
+            ship with the project.
         canonical: only check the canonical solutions.
         checkpoint: folder of the checkpoint to score.
+        generations: JSON lines with task_id and generation to score, plain or packed by gzip.
+        rules: post-processing (codegeex, raw, codefuse, sanitize); without it, all, side by side.
         num_samples: samples a problem; pass@k needs k of them.
         sampling: how tokens are chosen.
         seed: of the samples.
@@ -45,12 +50,16 @@ def run(
         cpu_seconds: CPU time each program may use; the wall limit is 4 times that and 5 s.
         memory_mb: memory each program may use, in MiB.
     """
+    from mindgeex.eval import generations as external
     from mindgeex.eval import report, runner
-    from mindgeex.eval.benchmarks import humaneval_x
+    from mindgeex.eval.benchmarks import benchmark as named
     from mindgeex.eval.job import MIB, Limits
 
-    if canonical == (checkpoint is not None):
-        raise UserError("give either --checkpoint FOLDER to score a model, or --canonical to check the benchmark")
+    if canonical + (checkpoint is not None) + (generations is not None) != 1:
+        raise UserError(
+            "give one of --checkpoint FOLDER to score a model, --generations FILE to score completions, "
+            "or --canonical to check the benchmark"
+        )
     at_least_one = {
         "--num-samples": num_samples,
         "--max-rows": max_rows,
@@ -63,21 +72,25 @@ def run(
     if workers < 0:
         raise UserError(f"--workers {workers}: at least 1, or 0 for one a core")
     completer: runner.Completer | None = None
-    dataset = humaneval_x.load(languages, data)
+    chosen = named(benchmark)
+    dataset = chosen.load(languages, data)
+    recorded = None if generations is None else external.read(generations, dataset.problems)
     if checkpoint is not None:
         from mindgeex.cli.generate import load_completer
 
         completer = load_completer(checkpoint, sampling, max_rows=max_rows)
     done = runner.run(
-        humaneval_x,
+        chosen,
         dataset,
         out,
         completer=completer,
+        generations=recorded,
+        rules=rules,
         num_samples=num_samples,
         seed=seed,
         workers=workers or os.cpu_count() or 1,
         limits=Limits(cpu_s=cpu_seconds, wall_s=4.0 * cpu_seconds + 5.0, memory_bytes=memory_mb * MIB),
     )
-    print("\n".join(report.lines(done)))
+    print("\n".join([*(recorded.warnings if recorded else ()), *report.lines(done)]))
     print(f"report: {report.write(done)}")
     return 1 if canonical and done.excluded else 0

@@ -40,7 +40,7 @@ def quickstart(
     from mindgeex.data.sources.local import default_sources
     from mindgeex.eval import report as eval_report
     from mindgeex.eval import runner
-    from mindgeex.eval.benchmarks import humaneval_x
+    from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
     from mindgeex.model_zoo.config import load_model_config
     from mindgeex.model_zoo.decoding.settings import Sampling
     from mindgeex.train import report as train_report
@@ -76,8 +76,8 @@ def quickstart(
 
     with stage("4. evaluation: mindgeex eval run humaneval-x", seconds):
         completer = load_completer(summary.checkpoint, Sampling(temperature=0.2, max_new_tokens=128))
-        dataset = humaneval_x.load(("python",))
-        scored = runner.run(humaneval_x, dataset, out / "eval", completer=completer, workers=workers)
+        dataset = HUMANEVAL_X.load(("python",))
+        scored = runner.run(HUMANEVAL_X, dataset, out / "eval", completer=completer, workers=workers)
         eval_report.write(scored)
         print("\n".join(eval_report.lines(scored)))
 

@@ -1,8 +1,18 @@
-"""pass@k with its standard error."""
+"""Figures over problems: pass@k, means with standard errors and bootstrap intervals, two runs compared pairwise.
+
+Covers: the spread over problems of the same kind. Does not cover: the spread over other samples of the same model,
+which is part of it and not told apart; correction for comparing many pairs of runs.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 10_000
+SEED = 20_230_330
+"""Every interval is drawn from the same seed, so that the same results always give the same page."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +23,27 @@ class Estimate:
     """Between 0 and 1."""
     standard_error: float
     """Over the problems: how far the mean would move with other problems of the same kind; 0 for a single problem."""
+    problems: int
+    low: float
+    """Lower end of the bootstrap interval, which holds 95 % of the means of resampled problems."""
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same problems: the second minus the first."""
+
+    difference: float
+    standard_error: float
+    """Of the difference, over problems; smaller than that of two separate means where both find the same ones hard."""
+    low: float
+    """Lower end of the 95 % bootstrap interval of the difference."""
+    high: float
+    p_value: float
+    """How often random signs of the differences give one as large, if the runs were alike (two-sided)."""
+    better: int
+    """Problems on which the second run scores more."""
+    worse: int
     problems: int
 
 
@@ -37,16 +68,75 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     return 1.0 - math.prod(1.0 - k / count for count in range(samples - correct + 1, samples + 1))
 
 
-def estimate(samples: Sequence[int], correct: Sequence[int], k: int) -> Estimate:
-    """pass@k over all problems.
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of one value a problem, such as its pass@k.
 
     Args:
-        samples: number of samples of each problem.
-        correct: number of correct ones, in the same order.
-        k: at most the smallest number of samples.
+        values: each between 0 and 1, at least one.
     """
-    values = [pass_at_k(n, c, k) for n, c in zip(samples, correct, strict=True)]
+    low, high = bootstrap(values)
+    return Estimate(math.fsum(values) / len(values), _standard_error(values), len(values), low, high)
+
+
+def bootstrap(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The interval that holds `level` of the means of problems drawn again with replacement (percentile bootstrap).
+
+    Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    """
+    drawn = np.random.default_rng(SEED)
+    data = np.asarray(values, dtype=np.float64)
+    # In slices, so that 10,000 resamples of a large benchmark take no more memory than of a small one.
+    rows = max(1, 2_000_000 // len(data))
+    means = [
+        data[drawn.integers(0, len(data), (min(rows, RESAMPLES - start), len(data)))].mean(axis=1)
+        for start in range(0, RESAMPLES, rows)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
+    """Compares two runs problem by problem.
+
+    Args:
+        first: one value a problem.
+        second: the same problems in the same order.
+    """
+    if len(first) != len(second) or not first:
+        raise ValueError(f"{len(first)} and {len(second)} values cannot be paired")
+    differences = [after - before for before, after in zip(first, second, strict=True)]
+    mean = math.fsum(differences) / len(differences)
+    low, high = bootstrap(differences)
+    return Comparison(
+        difference=mean,
+        standard_error=_standard_error(differences),
+        low=low,
+        high=high,
+        p_value=_sign_test(differences),
+        better=sum(value > 0 for value in differences),
+        worse=sum(value < 0 for value in differences),
+        problems=len(differences),
+    )
+
+
+def _sign_test(differences: Sequence[float]) -> float:
+    """Paired randomisation test: the share of random sign changes whose mean is as far from 0; never exactly 0."""
+    changed = np.asarray([value for value in differences if value], dtype=np.float64)
+    if not len(changed):
+        return 1.0
+    observed = abs(changed.sum()) - 1e-12
+    drawn = np.random.default_rng(SEED)
+    rows = max(1, 2_000_000 // len(changed))
+    as_far = 0
+    for start in range(0, RESAMPLES, rows):
+        signs = drawn.integers(0, 2, (min(rows, RESAMPLES - start), len(changed))) * 2 - 1
+        as_far += int((abs(signs @ changed) >= observed).sum())
+    return (as_far + 1) / (RESAMPLES + 1)
+
+
+def _standard_error(values: Sequence[float]) -> float:
     count = len(values)
+    if count < 2:
+        return 0.0
     mean = math.fsum(values) / count
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1) if count > 1 else 0.0
-    return Estimate(mean, math.sqrt(variance / count), count)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1) / count)

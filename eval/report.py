@@ -1,10 +1,10 @@
 """What a run scored: lines for the terminal, score.json with everything that could change the number, and a page.
 
-Covers: pass@1, 10 and 100 (as far as there are samples) with standard errors, verdicts, excluded problems, each sample.
-Does not cover: comparing runs.
+Covers: pass@1, 10 and 100 (as far as there are samples) or the benchmark's own measure, with standard errors and
+bootstrap intervals; every post-processing side by side; each problem, verdicts, excluded problems, each sample.
+Does not cover: two runs (compare.py).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,82 +12,63 @@ from typing import Any
 from mindgeex.common.files import write_json
 from mindgeex.common.html import Section, write_page
 from mindgeex.common.versions import versions
-from mindgeex.eval.metrics import Estimate, estimate
-from mindgeex.eval.runner import Row, Run, passed
+from mindgeex.eval.metrics import Estimate
+from mindgeex.eval.runner import Row, Run
+from mindgeex.eval.scores import canonical_counts, figures, groups, headline_rows, rules, tally, verdicts
 from mindgeex.eval.verdict import Verdict
 
-KS = (1, 10, 100)
 MOST_SAMPLES_SHOWN = 400
 """Samples shown in full on the page; all are in results.jsonl."""
 
 
-def languages(run: Run) -> list[str]:
-    """The languages of a run, in its order."""
-    return list(dict.fromkeys(problem.language for problem in run.problems))
-
-
-def canonical_counts(run: Run, language: str) -> tuple[int, int]:
-    """How many canonical solutions of a language pass, of how many."""
-    rows = [run.canonical[problem.task_id] for problem in run.problems if problem.language == language]
-    return sum(map(passed, rows)), len(rows)
-
-
-def scores(run: Run, language: str) -> dict[int, Estimate]:
-    """pass@k for every k there are samples for; empty if the model was not asked in this language."""
-    own = {problem.task_id for problem in run.problems if problem.language == language}
-    samples: Counter[str] = Counter()
-    correct: Counter[str] = Counter()
-    for row in run.results:
-        if row["task_id"] in own:
-            samples[row["task_id"]] += 1
-            correct[row["task_id"]] += passed(row)
-    if not samples:
-        return {}
-    counts = [correct[task] for task in samples]
-    return {k: estimate(list(samples.values()), counts, k) for k in KS if k <= min(samples.values())}
-
-
 def lines(run: Run) -> list[str]:
-    """The result in words, a few lines a language."""
+    """The result in words, a few lines a row of the table."""
     said = []
-    for language in languages(run):
-        good, total = canonical_counts(run, language)
-        said.append(f"{language}: {good}/{total} canonical solutions pass")
-        own = [problem.task_id for problem in run.problems if problem.language == language]
+    for group in groups(run):
+        good, total = canonical_counts(run, group)
+        said.append(f"{group}: {good}/{total} canonical solutions pass" if total else f"{group}:")
+        own = [problem.task_id for problem in run.problems if problem.row == group]
         reasons = [(task, run.excluded[task]) for task in own if task in run.excluded]
         said += [f"  left out: {task}: {reason}" for task, reason in reasons[:5]]
         said += [f"  left out: {len(reasons) - 5} more, all named in the report"] if len(reasons) > 5 else []
-        said += [f"  {line}" for line in score_lines(run, language)]
+        said += [f"  {line}" for line in score_lines(run, group)]
     return said
 
 
-def score_lines(run: Run, language: str) -> list[str]:
-    """`pass@1 = 22.9 ± 3.3 (164 problems, n=20, T=0.2, prompts codegeex-v1)` and the like."""
+def score_lines(run: Run, group: str) -> list[str]:
+    """`pass@1 = 22.9 ± 3.3 (164 problems, n=20, T=0.2, prompts codegeex-v1, kept by codegeex-v1)` and the like."""
     model: dict[str, Any] = run.settings["model"] or {}
     decoding = f", T={model['temperature']:g}" if isinstance(model.get("temperature"), (int, float)) else ""
     said = []
-    for k, score in scores(run, language).items():
+    for name, score in figures(run, group).items():
         about = f"{score.problems} problems, n={run.settings['num_samples']}{decoding}"
-        about += f", prompts {run.settings['prompt_version']}"
-        said.append(f"pass@{k} = {_percent(score)} ({about})")
-        if k == 1 and score.mean == 0.0:
-            said.append(f"0 of {score.problems} problems solved: {_why_nothing(run, language)}")
+        about += f", prompts {run.settings['prompt_version']}, kept by {run.settings['post_processing'][rules(run)[0]]}"
+        said.append(f"{name} = {_percent(score)} ({about})")
+        if len(rules(run)) > 1 and name in ("pass@1", run.settings["measure"]):
+            every = {other: figures(run, group, other)[name] for other in rules(run)}
+            said.append(f"{name} by post-processing: " + ", ".join(f"{o} {100 * e.mean:.1f}" for o, e in every.items()))
+        if name == "pass@1" and score.mean == 0.0:
+            said.append(f"0 of {score.problems} problems solved: {_why_nothing(run, group)}")
     return said
 
 
 def manifest(run: Run) -> dict[str, Any]:
-    """Everything that could change the number, and the number."""
+    """Everything that could change the number, the number, and what every problem got."""
     rows = [*run.canonical.values(), *run.results]
     return {
         **run.settings,
         "scores": {
-            language: {
-                "canonical": dict(zip(("passed", "of"), canonical_counts(run, language), strict=True)),
-                **{f"pass@{k}": vars(score) for k, score in scores(run, language).items()},
-                "verdicts": _verdicts(run, language),
+            group: {
+                "canonical": dict(zip(("passed", "of"), canonical_counts(run, group), strict=True)),
+                **{
+                    name: {figure: vars(score) for figure, score in figures(run, group, name).items()}
+                    for name in rules(run)
+                },
+                "verdicts": verdicts(run, group),
             }
-            for language in languages(run)
+            for group in groups(run)
         },
+        "problems": {name: tally(run, name) for name in rules(run)} if run.results else {},
         "excluded": run.excluded,
         "versions": versions(),
         "seconds": {
@@ -104,8 +85,8 @@ def sections(run: Run) -> list[Section]:
         reasons = [(task, reason) for task, reason in run.excluded.items()]
         found.append(Section("Left out: their own solutions fail here").table(("problem", "reason"), reasons))
     if run.results:
-        found += [_composition(run), _samples(run)]
-    provenance = {key: value for key, value in manifest(run).items() if key not in ("scores", "excluded")}
+        found += [_side_by_side(run), _composition(run), _problems(run), _samples(run)]
+    provenance = {key: value for key, value in manifest(run).items() if key not in ("scores", "excluded", "problems")}
     rows = [(key, value) for key, value in provenance.items()]
     found.append(Section("What the numbers depend on").table(("setting", "value"), rows))
     return found
@@ -121,15 +102,46 @@ def write(run: Run) -> Path:
 
 def _summary(run: Run) -> Section:
     section = Section("Scores" if run.results else "Canonical solutions")
+    names = list(dict.fromkeys(name for group in groups(run) for name in figures(run, group)))
     rows: list[Sequence[object]] = []
-    for language in languages(run):
-        good, total = canonical_counts(run, language)
-        found = {k: _percent(score) for k, score in scores(run, language).items()}
-        rows.append((language, f"{good}/{total}", *(found.get(k, "-") for k in KS)))
-    section.table(("language", "canonical solutions pass", *(f"pass@{k} (%)" for k in KS)), rows)
-    for language in languages(run):
-        for line in score_lines(run, language):
-            (section.warning if line.startswith("0 of") else section.text)(f"{language}: {line}")
+    for group in groups(run):
+        good, total = canonical_counts(run, group)
+        found = {name: f"{_percent(score)} {_interval(score)}" for name, score in figures(run, group).items()}
+        rows.append((group, f"{good}/{total}" if total else "-", *(found.get(name, "-") for name in names)))
+    section.table(("", "canonical solutions pass", *(f"{name} (%)" for name in names)), rows)
+    if names:
+        section.text("Mean ± standard error over the problems, and the 95 % bootstrap interval.")
+    for group in groups(run):
+        for line in score_lines(run, group):
+            (section.warning if line.startswith("0 of") else section.text)(f"{group}: {line}")
+    return section
+
+
+def _side_by_side(run: Run) -> Section:
+    section = Section("The same completions under each post-processing")
+    rows = [
+        (group, name, *(f"{_percent(score)} {_interval(score)}" for score in figures(run, group, name).values()))
+        for group in groups(run)
+        for name in rules(run)
+    ]
+    names = list(dict.fromkeys(name for group in groups(run) for name in figures(run, group)))
+    return section.table(("", "post-processing", *(f"{name} (%)" for name in names)), rows)
+
+
+def _problems(run: Run) -> Section:
+    """A line a problem, folded away: there may be thousands."""
+    section = Section("Each problem")
+    section.text("Sum of the samples' scores / number of samples, under each post-processing.")
+    for group in groups(run):
+        counted = {name: tally(run, name, group) for name in rules(run)}
+        width = max(map(len, counted[rules(run)[0]]), default=0)
+        head = f"{'':{width}}  " + "  ".join(f"{name:>10}" for name in counted)
+        body = [
+            f"{task:{width}}  "
+            + "  ".join(f"{f'{counted[n][task][0]:.4g}/{counted[n][task][1]}':>10}" for n in counted)
+            for task in counted[rules(run)[0]]
+        ]
+        section.details(f"{group}: {len(body)} problems", "\n".join([head, *body]))
     return section
 
 
@@ -138,58 +150,59 @@ def _composition(run: Run) -> Section:
 
     section = Section("Verdicts")
     names = [verdict.value for verdict in Verdict]
-    counted = {language: _verdicts(run, language) for language in languages(run)}
-    shown = [name for name in names if any(name in verdicts for verdicts in counted.values())]
-    rows = [(language, *(verdicts.get(name, 0) for name in shown)) for language, verdicts in counted.items()]
+    counted = {group: verdicts(run, group) for group in groups(run)}
+    given = dict.fromkeys(name for own in counted.values() for name in own)
+    shown = [*(name for name in names if name in given), *(name for name in given if name not in names)]
+    rows = [(group, *(own.get(name, 0) for name in shown)) for group, own in counted.items()]
     figure = Figure(figsize=(8, 0.8 + 0.4 * len(rows)))
     axes = figure.subplots()
     left = [0.0] * len(rows)
     for index, name in enumerate(shown):
-        shares = [100 * verdicts.get(name, 0) / max(1, sum(verdicts.values())) for verdicts in counted.values()]
+        shares = [100 * own.get(name, 0) / max(1, sum(own.values())) for own in counted.values()]
         color = "#2e7d4f" if name == Verdict.PASSED.value else f"C{(index + 1) % 10}"
         axes.barh(list(counted), shares, left=left, label=name, color=color)
         left = [start + share for start, share in zip(left, shares, strict=True)]
     axes.set_xlabel("% of samples")
     axes.invert_yaxis()
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return section.figure(figure).table(("language", *shown), rows)
+    return section.figure(figure).table(("", *shown), rows)
 
 
 def _samples(run: Run) -> Section:
     section = Section("Samples")
-    prompts = {problem.task_id: problem.prompt for problem in run.problems}
-    if len(run.results) > MOST_SAMPLES_SHOWN:
-        section.text(f"The first {MOST_SAMPLES_SHOWN} of {len(run.results)}; samples.jsonl and results.jsonl have all.")
-    for row in run.results[:MOST_SAMPLES_SHOWN]:
-        said = row["reason"] or "all tests passed"
-        parts = {
-            "prompt": prompts[row["task_id"]],
-            "completion": row["completion"],
-            "program (without its tests)": row["program"],
-            "what the sandbox said": f"{said}\n{row['cpu_s']} s CPU, {row['wall_s']} s\n\n{row['output']}".rstrip(),
-        }
+    prompts = {problem.task_id: problem.asked for problem in run.problems}
+    rows = headline_rows(run)
+    if len(rows) > MOST_SAMPLES_SHOWN:
+        section.text(f"The first {MOST_SAMPLES_SHOWN} of {len(rows)}; samples.jsonl and results.jsonl have all.")
+    for row in rows[:MOST_SAMPLES_SHOWN]:
+        said = row["reason"] or ("all tests passed" if row["score"] == 1.0 else f"score {row['score']:.3f}")
+        parts = {"prompt": prompts[row["task_id"]], "completion": row["completion"]}
+        if row["program"]:
+            parts["program (without its tests)"] = row["program"]
+            parts["what the sandbox said"] = (
+                f"{said}\n{row['cpu_s']} s CPU, {row['wall_s']} s\n\n{row['output']}".rstrip()
+            )
         text = "\n\n".join(f"---- {name}\n{content}" for name, content in parts.items())
-        section.details(f"{row['task_id']}, sample {row['sample']}: {row['verdict']}. {row['reason']}".strip(), text)
+        title = f"{row['task_id']}, sample {row['sample']}: {row['verdict']}. {row['reason'] or _worth(row)}"
+        section.details(title.strip(), text)
     return section
+
+
+def _worth(row: Row) -> str:
+    return "" if row["score"] in (0.0, 1.0) else f"Score {100 * row['score']:.1f}."
 
 
 def _percent(score: Estimate) -> str:
     return f"{100 * score.mean:.1f} ± {100 * score.standard_error:.1f}"
 
 
-def _own(run: Run, language: str) -> list[Row]:
-    tasks = {problem.task_id for problem in run.problems if problem.language == language}
-    return [row for row in run.results if row["task_id"] in tasks]
+def _interval(score: Estimate) -> str:
+    return f"[{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
-def _verdicts(run: Run, language: str) -> dict[str, int]:
-    return dict(Counter(row["verdict"] for row in _own(run, language)).most_common())
-
-
-def _why_nothing(run: Run, language: str) -> str:
-    rows = _own(run, language)
-    empty = sum(not row["completion"].strip() for row in rows)
-    if empty == len(rows):
+def _why_nothing(run: Run, group: str) -> str:
+    rows = headline_rows(run, group)
+    if all(not row["completion"].strip() for row in rows):
         return "the model wrote nothing, or left the function at once"
-    ends = ", ".join(f"{count} x {name}" for name, count in _verdicts(run, language).items())
+    ends = ", ".join(f"{count} x {name}" for name, count in verdicts(run, group).items())
     return f"the model wrote no program that passes its tests ({ends})"

@@ -1,8 +1,9 @@
-"""Scores a model on a benchmark: canonical solutions first, then the model's samples, each executed in the sandbox.
+"""Scores a model on a benchmark: canonical solutions first, then samples, each executed in the sandbox or compared.
 
 Covers: a health gate (a problem whose own solution fails here is named, with the reason, and left out of the score);
-executing on several cores; going on after a kill -9 where it stopped, executing nothing twice; executing identical
-programs of a problem once; refusing to mix runs with different settings in one folder.
+completions of a model, or from a file; every post-processing that was chosen, side by side; executing on several cores;
+going on after a kill -9 where it stopped, executing nothing twice; executing identical programs of a problem once;
+refusing to mix runs with different settings in one folder.
 Does not cover: more than one machine; deciding whether a flaky problem is flaky (Go/95 of HumanEval-X passes its own
 gate most of the time).
 
@@ -13,19 +14,20 @@ results.jsonl (verdicts of the samples); report.py adds score.json and report.ht
 import concurrent.futures
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
-from mindgeex.common.errors import UserError
+from mindgeex.common.errors import UserError, did_you_mean
 from mindgeex.common.files import read_json, write_json
 from mindgeex.common.progress import Bar, progress
-from mindgeex.eval.benchmarks.humaneval_x import Dataset, Problem
+from mindgeex.eval.benchmarks.benchmark import Benchmark, Dataset
+from mindgeex.eval.generations import Generations
 from mindgeex.eval.job import Limits
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.language import Toolchain
+from mindgeex.eval.problem import Problem
 from mindgeex.eval.results import Rows
 from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.verdict import execute
@@ -52,7 +54,7 @@ class Program:
 
     problem: Problem
     sample: int
-    """Number of the sample; -1 for the canonical solution."""
+    """Number of the sample; -1 for the canonical solution, -2 and so on for the other checks of a problem."""
     solution: str
     tests: str
 
@@ -72,7 +74,7 @@ class Run:
     canonical: dict[str, Row]
     """Task id -> verdict of its own solution."""
     results: tuple[Row, ...]
-    """Verdicts of the samples, each with its completion, in the order of problems and samples."""
+    """A row for each sample under each post-processing (`rules`): verdict, `score`, completion, program."""
 
     @property
     def excluded(self) -> dict[str, str]:
@@ -86,75 +88,92 @@ def passed(row: Row) -> bool:
 
 
 def run(
-    benchmark: ModuleType,
+    benchmark: Benchmark,
     dataset: Dataset,
     folder: Path,
     *,
     completer: Completer | None = None,
+    generations: Generations | None = None,
+    rules: Sequence[str] = (),
     num_samples: int = 1,
     seed: int = 0,
     workers: int = 2,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Run:
-    """Executes canonical solutions and, if there is a completer, samples.
+    """Executes canonical solutions and, if there is something to score, samples.
 
     Args:
-        benchmark: a module of mindgeex.eval.benchmarks.
+        benchmark: of mindgeex.eval.benchmarks.
         dataset: its problems.
         folder: where rows are kept; a folder of an earlier run with the same settings is continued.
-        completer: what is scored; None to check the canonical solutions only.
+        completer: what is scored; with neither it nor generations only the canonical solutions are checked.
+        generations: completions from a file, in place of a completer's.
+        rules: post-processing, each scored by itself; none for all that the benchmark knows.
         num_samples: samples a problem.
         seed: of the samples. Each problem draws from a seed of its own, so leaving others out changes nothing.
         workers: programs executed at once.
         limits: for every program.
 
     Raises:
-        UserError: a tool is missing (named with its package), the folder holds a run with other settings, or no
-            problem's own solution passes.
+        UserError: a tool is missing (named with its package), the folder holds a run with other settings, an unknown
+            post-processing, or no problem's own solution passes.
     """
-    used = list(dict.fromkeys(problem.language for problem in dataset.problems))
-    sandbox = Sandbox()
+    for typed in rules:
+        if typed not in benchmark.rules:
+            raise UserError(f"{benchmark.name} has no post-processing '{typed}'{did_you_mean(typed, benchmark.rules)}")
+    rules = tuple(dict.fromkeys(rules)) or benchmark.rules
+    used = benchmark.executed_languages(dataset.problems)
+    sandbox = Sandbox() if used else None
     toolchains = {language: LANGUAGES[language].toolchain() for language in used}
+    source = completer or generations
     settings = {
-        "benchmark": benchmark.NAME,
+        "benchmark": benchmark.name,
         "data": {"source": dataset.source, "sha256": dataset.sha256},
         "problems": len(dataset.problems),
-        "prompt_version": benchmark.PROMPT_VERSION,
-        "post_processing": benchmark.POST_PROCESSING,
+        "prompt_version": benchmark.prompt_version,
+        "measure": benchmark.measure,
+        "post_processing": {name: benchmark.rules_version(name) for name in rules},
         "limits": asdict(limits),
         "toolchains": {language: toolchain.version for language, toolchain in toolchains.items()},
-        "sandbox": sandbox.description,
-        "model": completer.description if completer else None,
-        "num_samples": num_samples if completer else 0,
+        "sandbox": sandbox.description if sandbox else None,
+        "model": source.description if source else None,
+        "num_samples": num_samples if completer else generations.num_samples if generations else 0,
         "seed": seed if completer else None,
     }
     _claim(folder, settings)
     executor = _Executor(sandbox, toolchains, limits, workers)
-    canonical = _gate(benchmark, dataset.problems, folder / "canonical.jsonl", executor)
-    healthy = [problem for problem in dataset.problems if passed(canonical[problem.task_id])]
+    canonical, healthy = _gate(benchmark, dataset.problems, folder / "canonical.jsonl", executor)
     results: list[Row] = []
-    if completer is not None:
+    if source is not None:
         if not healthy:
             raise UserError(f"no problem can be scored: {_first_reasons(canonical)}")
-        completions = _complete(benchmark, healthy, folder / "samples.jsonl", completer, num_samples, seed)
-        results = _score(benchmark, healthy, folder / "results.jsonl", completions, executor)
+        if generations is not None:
+            completions = generations.completions
+        else:
+            assert completer is not None
+            completions = _complete(benchmark, healthy, folder / "samples.jsonl", completer, num_samples, seed)
+        results = _score(benchmark, healthy, folder / "results.jsonl", completions, rules, executor)
     return Run(folder, settings, dataset.problems, canonical, tuple(results))
 
 
 class _Executor:
     """Runs programs on several threads; each waits for a sandbox, so the work is done by the sandboxes' processes."""
 
-    def __init__(self, sandbox: Sandbox, toolchains: dict[str, Toolchain], limits: Limits, workers: int):
+    def __init__(self, sandbox: Sandbox | None, toolchains: dict[str, Toolchain], limits: Limits, workers: int):
         self.sandbox, self.toolchains, self.limits, self.workers = sandbox, toolchains, limits, workers
 
     def run_all(self, programs: Sequence[Sequence[Program]], rows: Rows, bar: Bar) -> None:
         """Executes the first program of each group (identical programs) and appends a row for each of the group."""
+        if not programs:
+            return
+        sandbox = self.sandbox
+        assert sandbox is not None  # whoever has programs has languages
 
         def one(group: Sequence[Program]) -> None:
             first = group[0]
             language = first.problem.language
             toolchain = self.toolchains[language]
-            outcome = execute(self.sandbox, LANGUAGES[language], toolchain, first.solution, first.tests, self.limits)
+            outcome = execute(sandbox, LANGUAGES[language], toolchain, first.solution, first.tests, self.limits)
             for program in group:
                 facts = asdict(outcome) | {"verdict": outcome.verdict.value}
                 key = {"task_id": program.problem.task_id, "sample": program.sample, "program_sha256": program.sha256}
@@ -166,25 +185,37 @@ class _Executor:
             for done in concurrent.futures.as_completed([pool.submit(one, group) for group in programs]):
                 done.result()
         except BaseException:
-            self.sandbox.stop()
+            sandbox.stop()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _gate(benchmark: ModuleType, problems: Iterable[Problem], path: Path, executor: _Executor) -> dict[str, Row]:
-    programs, verdicts = [], {}
+def _gate(
+    benchmark: Benchmark, problems: Sequence[Problem], path: Path, executor: _Executor
+) -> tuple[dict[str, Row], list[Problem]]:
+    """The verdict of every problem that has a check, and the problems that can be scored."""
+    verdicts: dict[str, Row] = {}
+    checks: list[tuple[Problem, list[Program]]] = []
     for problem in problems:
         if reason := benchmark.obstacle(problem):
             verdicts[problem.task_id] = {"task_id": problem.task_id, "verdict": "not covered", "reason": reason}
         else:
-            programs.append(Program(problem, -1, *benchmark.program(problem, problem.canonical_solution)))
-    verdicts |= {row["task_id"]: row for row in _execute(programs, path, executor, "canonical solutions")}
-    return verdicts
+            parts = enumerate(benchmark.checks(problem), start=1)
+            checks.append((problem, [Program(problem, -number, *code) for number, code in parts]))
+    rows = iter(_execute([program for _, own in checks for program in own], path, executor, "canonical solutions"))
+    healthy = []
+    for problem, own in checks:
+        found = [next(rows) for _ in own]
+        if found:
+            verdicts[problem.task_id] = found[0]
+        if not found or passed(found[0]):
+            healthy.append(benchmark.checked(problem, [row["verdict"] for row in found]))
+    return verdicts, healthy
 
 
 def _complete(
-    benchmark: ModuleType, problems: Sequence[Problem], path: Path, completer: Completer, num_samples: int, seed: int
+    benchmark: Benchmark, problems: Sequence[Problem], path: Path, completer: Completer, num_samples: int, seed: int
 ) -> dict[str, list[str]]:
     with Rows(path, ("task_id", "completions")) as rows:
         known = {row["task_id"]: row["completions"] for row in rows.rows}
@@ -194,7 +225,7 @@ def _complete(
                     continue
                 own_seed = int.from_bytes(hashlib.sha256(f"{seed}/{problem.task_id}".encode()).digest()[:4], "big")
                 completions = completer.complete(
-                    benchmark.prompt(problem), num_samples=num_samples, seed=own_seed, stop=benchmark.stop_rule(problem)
+                    benchmark.prompt(problem), num_samples=num_samples, seed=own_seed, stop=benchmark.stop(problem)
                 )
                 if len(completions) != num_samples:
                     raise RuntimeError(f"{problem.task_id}: {len(completions)} completions instead of {num_samples}")
@@ -205,37 +236,44 @@ def _complete(
 
 
 def _score(
-    benchmark: ModuleType,
+    benchmark: Benchmark,
     problems: Sequence[Problem],
     path: Path,
-    completions: dict[str, list[str]],
+    completions: Mapping[str, Sequence[str]],
+    rules: Sequence[str],
     executor: _Executor,
 ) -> list[Row]:
-    programs = []
+    samples: list[tuple[Problem, str, Row, list[Program]]] = []
     for problem in problems:
-        for sample, completion in enumerate(completions[problem.task_id]):
-            parts = benchmark.program(problem, benchmark.keep(problem, completion))
-            programs.append(Program(problem, sample, *parts))
-    rows = _execute(programs, path, executor, "executing")
-    return [
-        {**row, "completion": completions[program.problem.task_id][program.sample], "program": program.solution}
-        for program, row in zip(programs, rows, strict=True)
-    ]
+        for number, completion in enumerate(completions.get(problem.task_id, ())):
+            for name in rules:
+                key = {"task_id": problem.task_id, "sample": number, "rules": name, "completion": completion}
+                codes = benchmark.programs(problem, completion, name)
+                samples.append((problem, completion, key, [Program(problem, number, *code) for code in codes]))
+    executed = iter(_execute([program for *_, own in samples for program in own], path, executor, "executing"))
+    rows = []
+    for problem, completion, key, own in samples:
+        found = [next(executed) for _ in own]
+        score = benchmark.score(problem, completion, [passed(row) for row in found])
+        first = found[0] if found else {"verdict": "compared", "reason": "", "output": "", "cpu_s": 0.0, "wall_s": 0.0}
+        rows.append({**first, **key, "program": own[0].solution if own else "", "score": score})
+    return rows
 
 
 def _execute(programs: Sequence[Program], path: Path, executor: _Executor, title: str) -> list[Row]:
     """The row of every program, from the file if it is there already, in the order of `programs`."""
     with Rows(path, ("task_id", "sample", "program_sha256", "verdict", "reason")) as rows:
-        known = {_key(row): row for row in rows.rows}
+        known = {_key(row) for row in rows.rows}
+        wanted = {(program.problem.task_id, program.sample, program.sha256): program for program in programs}
         waiting: dict[tuple[str, str], list[Program]] = {}
-        for program in programs:
-            if (program.problem.task_id, program.sample, program.sha256) not in known:
+        for key, program in wanted.items():
+            if key not in known:
                 waiting.setdefault((program.problem.task_id, program.sha256), []).append(program)
-        done = len(programs) - sum(len(group) for group in waiting.values())
-        with progress(title, len(programs), done) as bar:
+        done = len(wanted) - sum(len(group) for group in waiting.values())
+        with progress(title, len(wanted), done) as bar:
             executor.run_all(list(waiting.values()), rows, bar)
-        known = {_key(row): row for row in rows.rows}
-    return [known[program.problem.task_id, program.sample, program.sha256] for program in programs]
+        verdicts = {_key(row): row for row in rows.rows}
+    return [verdicts[program.problem.task_id, program.sample, program.sha256] for program in programs]
 
 
 def _key(row: Row) -> tuple[str, int, str]:

@@ -1,6 +1,6 @@
 """Completers that need no model: they recite."""
 
-from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.model_zoo.decoding.stops import Stop
 
 
@@ -10,8 +10,8 @@ class Recital:
     def __init__(self, completions: dict[str, list[str]] | None = None):
         self.description: dict[str, object] = {"checkpoint": "recital", "temperature": 0.2}
         self.asked: list[tuple[str, int]] = []
-        data = humaneval_x.load(list(humaneval_x.FILE_NAMES))
-        self.problems = {humaneval_x.prompt(problem): problem for problem in data.problems}
+        problems = HUMANEVAL_X.load(["all"]).problems
+        self.problems = {HUMANEVAL_X.prompt(problem): problem for problem in problems}
         self.completions = completions or {}
 
     def complete(self, prompt: str, *, num_samples: int, seed: int, stop: Stop) -> list[str]:

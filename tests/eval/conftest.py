@@ -5,10 +5,11 @@ import functools
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.job import Limits
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.language import Toolchain
+from mindgeex.eval.problem import Kept
 from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.verdict import Outcome, execute
 
@@ -51,8 +52,9 @@ class Runner:
 
     def problem(self, language: str, body: str | None = None, number: int = 1, before: str = "") -> Outcome:
         """A shipped problem with its own solution, or with another body; `before` stands in front of everything."""
-        problem = humaneval_x.load([language]).problems[number]
-        solution, tests = humaneval_x.program(problem, problem.canonical_solution if body is None else body)
+        problem = HUMANEVAL_X.load([language]).problems[number]
+        kept = Kept(problem.prompt, problem.canonical_solution if body is None else body)
+        solution, tests = HUMANEVAL_X.program(problem, kept)
         return self(language, before + solution, tests)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.benchmarks.source import SHIPPED
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
 
@@ -39,7 +39,7 @@ def test_the_shipped_problems_pass_and_a_page_is_written(tmp_path):
 
 
 def test_a_wrong_canonical_solution_is_named_and_ends_with_code_1(tmp_path):
-    lines = (humaneval_x.SHIPPED / "humaneval_python.jsonl").read_text().splitlines()
+    lines = (SHIPPED / "humaneval_python.jsonl").read_text().splitlines()
     row = {**json.loads(lines[0]), "canonical_solution": "    return None\n"}
     (tmp_path / "humaneval_python.jsonl").write_text("\n".join([json.dumps(row), *lines[1:]]))
     done = mindgeex("humaneval-x", "--data", tmp_path, "--canonical", "--out", tmp_path / "out")

@@ -3,8 +3,9 @@
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.languages import LANGUAGES
+from mindgeex.eval.problem import Kept
 from mindgeex.eval.verdict import Verdict
 
 pytestmark = pytest.mark.toolchain
@@ -78,8 +79,8 @@ def test_a_solution_that_is_no_code_fails_with_the_compilers_words(execute_progr
 @pytest.mark.parametrize("language, body", [(name, body) for name, bodies in ENDS_EARLY.items() for body in bodies])
 def test_ending_early_with_exit_code_0_is_no_pass(execute_program, language, body):
     if language == "go":
-        problem = humaneval_x.load([language]).problems[1]
-        solution, tests = humaneval_x.program(problem, body)
+        problem = HUMANEVAL_X.load([language]).problems[1]
+        solution, tests = HUMANEVAL_X.program(problem, Kept(problem.prompt, body))
         outcome = execute_program(language, solution.replace('"testing"', '"testing"\n    "syscall"', 1), tests)
     else:
         outcome = execute_program.problem(language, body)
@@ -149,7 +150,7 @@ def test_redefining_cpps_assert_does_not_help(execute_program):
 
 
 def test_a_function_called_write_in_cpp_is_no_obstacle(execute_program):
-    solution = humaneval_x.load(["cpp"]).problems[1]
+    solution = HUMANEVAL_X.load(["cpp"]).problems[1]
     before = "int write(int a, int b) { return a + b; }\n"
     assert execute_program.problem("cpp", solution.canonical_solution, before=before).verdict == Verdict.PASSED
 

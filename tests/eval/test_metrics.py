@@ -4,9 +4,10 @@ import itertools
 import math
 import statistics
 
+import numpy as np
 import pytest
 
-from mindgeex.eval.metrics import estimate, pass_at_k
+from mindgeex.eval.metrics import bootstrap, compare, estimate, pass_at_k
 
 
 @pytest.mark.parametrize("samples", range(1, 8))
@@ -30,19 +31,61 @@ def test_numbers_that_do_not_fit_are_refused(samples, correct, k):
 
 
 def test_the_standard_error_is_that_of_the_mean_over_problems():
-    score = estimate([4, 4, 4, 4], [0, 1, 2, 4], 1)
     values = [0.0, 0.25, 0.5, 1.0]
+    score = estimate(values)
     assert score.mean == pytest.approx(statistics.mean(values))
     assert score.standard_error == pytest.approx(statistics.stdev(values) / 2)
     assert score.problems == 4
 
 
+def published(share: float = 0.229) -> list[float]:
+    """22.9 % of 164 problems, each either always or never solved."""
+    solved = round(share * 164)
+    return [1.0] * solved + [0.0] * (164 - solved)
+
+
 def test_a_published_figure_has_the_standard_error_one_expects():
-    """22.9 % of 164 problems, each either always or never solved, is 22.9 ± 3.3."""
-    solved = round(0.229 * 164)
-    score = estimate([1] * 164, [1] * solved + [0] * (164 - solved), 1)
-    assert f"{100 * score.standard_error:.1f}" == "3.3"
+    assert f"{100 * estimate(published()).standard_error:.1f}" == "3.3"
 
 
-def test_one_problem_has_no_standard_error():
-    assert estimate([2], [1], 1).standard_error == 0.0
+def test_one_problem_has_no_spread():
+    score = estimate([0.5])
+    assert (score.standard_error, score.low, score.high) == (0.0, 0.5, 0.5)
+
+
+def test_the_bootstrap_interval_is_that_of_the_binomial_where_there_is_one():
+    """The means of resamples of zeros and ones are binomial: its quantiles, from scipy, are 27/164 and 49/164."""
+    low, high = bootstrap(published())
+    assert (low * 164, high * 164) == (pytest.approx(27, abs=1.01), pytest.approx(49, abs=1.01))
+    assert bootstrap(published()) == (low, high)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    drawn = np.random.default_rng(1)
+    held = 0
+    for _ in range(60):
+        low, high = bootstrap(list((drawn.random(100) < 0.3).astype(float)))
+        held += low <= 0.3 <= high
+    assert 53 <= held <= 60
+
+
+def test_two_runs_are_compared_problem_by_problem():
+    """One that solves four more of the same problems: certain enough, though both intervals overlap."""
+    first = [1.0] * 20 + [0.0] * 80
+    second = [1.0] * 26 + [0.0] * 74
+    found = compare(first, second)
+    assert (found.better, found.worse, found.problems) == (6, 0, 100)
+    assert found.difference == pytest.approx(0.06)
+    assert found.low > 0
+    assert found.p_value == pytest.approx(2 / 2**6, abs=0.006)  # all six signs alike
+    assert found.standard_error < estimate(first).standard_error
+    back = compare(second, first)
+    assert back.difference == pytest.approx(-found.difference)
+    assert back.p_value == pytest.approx(found.p_value, abs=0.006)
+
+
+def test_equal_runs_do_not_differ():
+    found = compare([0.5, 1.0], [0.5, 1.0])
+    assert (found.difference, found.p_value, found.low, found.high) == (0.0, 1.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="cannot be paired"):
+        compare([1.0], [1.0, 0.0])

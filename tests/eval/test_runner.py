@@ -12,8 +12,9 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval import runner
-from mindgeex.eval.benchmarks import humaneval_x
-from mindgeex.eval.benchmarks.humaneval_x import Dataset, load
+from mindgeex.eval.benchmarks.benchmark import Dataset
+from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
+from mindgeex.eval.benchmarks.source import SHIPPED
 from mindgeex.eval.job import Limits
 from mindgeex.eval.results import Rows
 from mindgeex.eval.runner import run
@@ -31,7 +32,7 @@ def verdicts(rows) -> dict[tuple[str, int], str]:
 
 
 def test_canonical_solutions_of_the_shipped_problems_pass(tmp_path):
-    done = run(humaneval_x, load(["python", "javascript"]), tmp_path)
+    done = run(HUMANEVAL_X, HUMANEVAL_X.load(["python", "javascript"]), tmp_path)
     assert len(done.canonical) == 12
     assert done.excluded == {}
     assert done.results == ()
@@ -39,7 +40,9 @@ def test_canonical_solutions_of_the_shipped_problems_pass(tmp_path):
 
 def test_samples_are_scored_and_kept_with_their_programs(tmp_path):
     completer = Recital({"Python/0": ["    return 0\n"], "Python/1": ["    import os\n    os._exit(0)\n"]})
-    done = run(humaneval_x, load(["python"]), tmp_path, completer=completer, num_samples=2)
+    done = run(
+        HUMANEVAL_X, HUMANEVAL_X.load(["python"]), tmp_path, completer=completer, rules=["codegeex"], num_samples=2
+    )
     found = verdicts(done.results)
     assert len(found) == 12
     assert found["Python/0", 0] == found["Python/0", 1] == "wrong answer"
@@ -52,22 +55,24 @@ def test_samples_are_scored_and_kept_with_their_programs(tmp_path):
 def test_a_problem_whose_own_solution_fails_is_left_out_with_the_reason(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
-    rows = rows_of(humaneval_x.SHIPPED / "humaneval_python.jsonl")[:3]
+    rows = rows_of(SHIPPED / "humaneval_python.jsonl")[:3]
     rows[1]["canonical_solution"] = "    raise KeyError('wrong in the data')\n"
     (data / "humaneval_python.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = run(humaneval_x, load(["python"], data), tmp_path / "out", completer=Recital())
+    done = run(
+        HUMANEVAL_X, HUMANEVAL_X.load(["python"], data), tmp_path / "out", completer=Recital(), rules=["codegeex"]
+    )
     assert list(done.excluded) == ["Python/1"]
     assert "KeyError: 'wrong in the data'" in done.excluded["Python/1"]
     assert {row["task_id"] for row in done.results} == {"Python/0", "Python/2"}
 
 
 def test_rust_with_crates_is_not_covered_and_says_so(reference_data, tmp_path):
-    data = load(["rust"], reference_data / "benchmarks" / "humaneval-x")
-    done = run(humaneval_x, Dataset(data.problems[:2], data.sha256, data.source), tmp_path / "a")
+    data = HUMANEVAL_X.load(["rust"], reference_data / "benchmarks" / "humaneval-x")
+    done = run(HUMANEVAL_X, Dataset(data.problems[:2], data.sha256, data.source), tmp_path / "a")
     assert set(done.excluded) == {"Rust/0", "Rust/1"}
     assert "not covered: it uses the crates md5, rand, regex" in done.excluded["Rust/0"]
     with pytest.raises(UserError, match="no problem can be scored: not covered: it uses the crates"):
-        run(humaneval_x, data, tmp_path / "b", completer=Recital())
+        run(HUMANEVAL_X, data, tmp_path / "b", completer=Recital(), rules=["codegeex"])
 
 
 def test_identical_programs_of_a_problem_are_executed_once(tmp_path, monkeypatch):
@@ -79,45 +84,58 @@ def test_identical_programs_of_a_problem_are_executed_once(tmp_path, monkeypatch
         return execute(*arguments)
 
     monkeypatch.setattr(runner, "execute", counting)
-    done = run(humaneval_x, load(["python"]), tmp_path, completer=Recital(), num_samples=5)
+    done = run(
+        HUMANEVAL_X, HUMANEVAL_X.load(["python"]), tmp_path, completer=Recital(), rules=["codegeex"], num_samples=5
+    )
     assert len(done.results) == 30
     assert len(counted) == 12  # six canonical solutions, six programs
 
 
 def test_a_finished_run_is_not_executed_again(tmp_path):
     first, second = Recital(), Recital()
-    done = run(humaneval_x, load(["python"]), tmp_path, completer=first, num_samples=2, seed=1)
+    done = run(
+        HUMANEVAL_X, HUMANEVAL_X.load(["python"]), tmp_path, completer=first, rules=["codegeex"], num_samples=2, seed=1
+    )
     before = (tmp_path / "results.jsonl").read_bytes()
-    again = run(humaneval_x, load(["python"]), tmp_path, completer=second, num_samples=2, seed=1)
+    again = run(
+        HUMANEVAL_X, HUMANEVAL_X.load(["python"]), tmp_path, completer=second, rules=["codegeex"], num_samples=2, seed=1
+    )
     assert second.asked == []
     assert (tmp_path / "results.jsonl").read_bytes() == before
     assert again == done
 
 
 def test_a_problem_draws_the_same_seed_whatever_stands_beside_it(tmp_path):
-    data = load(["python"])
+    data = HUMANEVAL_X.load(["python"])
     all_of_them, last = Recital(), Recital()
-    run(humaneval_x, data, tmp_path / "a", completer=all_of_them, seed=3)
-    run(humaneval_x, Dataset(data.problems[-1:], data.sha256, ""), tmp_path / "b", completer=last, seed=3)
+    run(HUMANEVAL_X, data, tmp_path / "a", completer=all_of_them, rules=["codegeex"], seed=3)
+    run(
+        HUMANEVAL_X,
+        Dataset(data.problems[-1:], data.sha256, ""),
+        tmp_path / "b",
+        completer=last,
+        rules=["codegeex"],
+        seed=3,
+    )
     assert last.asked == all_of_them.asked[-1:]
     assert len({seed for _, seed in all_of_them.asked}) == 6
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"num_samples": 3}, {"limits": Limits(cpu_s=3)}])
 def test_a_folder_of_a_run_with_other_settings_is_refused(tmp_path, change):
-    data = load(["python"])
+    data = HUMANEVAL_X.load(["python"])
     one = Dataset(data.problems[:1], data.sha256, data.source)
-    run(humaneval_x, one, tmp_path, completer=Recital(), seed=1)
+    run(HUMANEVAL_X, one, tmp_path, completer=Recital(), rules=["codegeex"], seed=1)
     with pytest.raises(UserError, match=f"holds a run with another {next(iter(change))}.*choose another --out"):
-        run(humaneval_x, one, tmp_path, completer=Recital(), **{"seed": 1, **change})
+        run(HUMANEVAL_X, one, tmp_path, completer=Recital(), rules=["codegeex"], **{"seed": 1, **change})
 
 
 KILLED = """
 from pathlib import Path
-from mindgeex.eval.benchmarks import humaneval_x
+from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.runner import run
 from tests.eval.completers import Varied
-run(humaneval_x, humaneval_x.load(["python"]), Path({folder!r}), completer=Varied(), num_samples=5)
+run(HUMANEVAL_X, HUMANEVAL_X.load(), Path({folder!r}), completer=Varied(), rules=["codegeex"], num_samples=5)
 """
 
 
@@ -140,8 +158,15 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
         kept = before
         early = results.read_bytes()
     assert kept < 30
-    done = run(humaneval_x, load(["python"]), folder, completer=Varied(), num_samples=5)
-    whole = run(humaneval_x, load(["python"]), tmp_path / "whole", completer=Varied(), num_samples=5)
+    done = run(HUMANEVAL_X, HUMANEVAL_X.load(["python"]), folder, completer=Varied(), rules=["codegeex"], num_samples=5)
+    whole = run(
+        HUMANEVAL_X,
+        HUMANEVAL_X.load(["python"]),
+        tmp_path / "whole",
+        completer=Varied(),
+        rules=["codegeex"],
+        num_samples=5,
+    )
     assert results.read_bytes().startswith(early[: early.rfind(b"\n") + 1])
     rows = rows_of(results)
     assert len(rows) == len({(row["task_id"], row["sample"]) for row in rows}) == 30
@@ -189,7 +214,7 @@ def test_a_damaged_row_is_named(tmp_path):
 def test_settings_that_are_none_are_named(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(UserError, match="run.json: not the settings of a run: choose another --out"):
-        run(humaneval_x, load(["python"]), tmp_path)
+        run(HUMANEVAL_X, HUMANEVAL_X.load(["python"]), tmp_path)
 
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path):

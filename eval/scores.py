@@ -1,0 +1,87 @@
+"""From the rows of a run to figures: by row of the table (a language, a pair), by post-processing, by problem.
+
+A problem that was left out because its own solution fails here counts nowhere; one without any generation counts as
+unsolved.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from mindgeex.eval.metrics import Estimate, estimate, pass_at_k
+from mindgeex.eval.runner import Row, Run, passed
+
+KS = (1, 10, 100)
+Tally = dict[str, tuple[float, int]]
+"""Task id -> sum of its samples' scores, number of samples."""
+
+
+def groups(run: Run) -> list[str]:
+    """The rows of the tables, in the order of the problems."""
+    return list(dict.fromkeys(problem.row for problem in run.problems))
+
+
+def rules(run: Run) -> list[str]:
+    """Names of the post-processing, the headline's first."""
+    return list(run.settings["post_processing"])
+
+
+def canonical_counts(run: Run, group: str) -> tuple[int, int]:
+    """How many canonical solutions pass, of how many that there are."""
+    own = [problem.task_id for problem in run.problems if problem.row == group]
+    rows = [run.canonical[task] for task in own if task in run.canonical]
+    return sum(map(passed, rows)), len(rows)
+
+
+def tally(run: Run, name: str, group: str | None = None) -> Tally:
+    """What every scored problem got under a post-processing.
+
+    Args:
+        run: the run.
+        name: of the post-processing.
+        group: only this row of the table.
+    """
+    scored = [problem for problem in run.problems if problem.task_id not in run.excluded]
+    found = {problem.task_id: [0.0, 0] for problem in scored if group in (None, problem.row)}
+    for row in run.results:
+        if row["rules"] == name and row["task_id"] in found:
+            found[row["task_id"]][0] += row["score"]
+            found[row["task_id"]][1] += 1
+    return {task: (total, int(count)) for task, (total, count) in found.items()}
+
+
+def figures(run: Run, group: str, name: str | None = None) -> dict[str, Estimate]:
+    """`pass@1` and so on, as far as there are samples, or the benchmark's own measure; empty if nothing was scored.
+
+    Args:
+        run: the run.
+        group: the row of the table.
+        name: of the post-processing; None for the headline's.
+    """
+    counted = tally(run, name or rules(run)[0], group)
+    samples = [count for _, count in counted.values() if count]
+    if not samples:
+        return {}
+    measure = run.settings["measure"]
+    if measure != "pass@k":
+        return {measure: estimate(list(means(counted).values()))}
+    return {
+        f"pass@{k}": estimate([pass_at_k(n, round(c), k) if n else 0.0 for c, n in counted.values()])
+        for k in KS
+        if k <= min(samples)
+    }
+
+
+def means(counted: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+    """Task id -> mean score of its samples; 0 where there are none."""
+    return {task: total / count if count else 0.0 for task, (total, count) in counted.items()}
+
+
+def verdicts(run: Run, group: str) -> dict[str, int]:
+    """How often each verdict was given under the headline's post-processing, the most frequent first."""
+    return dict(Counter(row["verdict"] for row in headline_rows(run, group)).most_common())
+
+
+def headline_rows(run: Run, group: str | None = None) -> list[Row]:
+    """The samples under the headline's post-processing."""
+    tasks = {problem.task_id for problem in run.problems if group in (None, problem.row)}
+    return [row for row in run.results if row["task_id"] in tasks and row["rules"] == rules(run)[0]]
