@@ -1,7 +1,6 @@
 """A corpus of real code, and a model small enough that its graph compiles in seconds."""
 
 import contextlib
-import os
 import resource
 import subprocess
 import sys
@@ -61,22 +60,10 @@ def recipe(tmp_path) -> Path:
     return write_recipe(tmp_path)
 
 
-def mindgeex(*arguments: object, **options) -> subprocess.Popen:
-    """Starts the command line in a process of its own."""
-    command = [sys.executable, "-m", "mindgeex.cli.main", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ), **options
-    )
-
-
 def run(*arguments: object) -> subprocess.CompletedProcess:
-    """Runs the command line to its end."""
-    process = mindgeex(*arguments)
-    try:
-        out, error = process.communicate(timeout=200)
-    finally:
-        process.kill()  # a supervisor takes its workers with it
-    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+    """Runs the command line to its end; a supervisor that is killed takes its workers with it."""
+    command = [sys.executable, "-m", "mindgeex.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
 @contextlib.contextmanager

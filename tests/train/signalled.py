@@ -14,11 +14,13 @@ from mindgeex.cli.main import main
 from mindgeex.train.callbacks.heartbeat import Heartbeat
 
 DELAY_S = 0.01
+LATEST = 3
+"""The signal has been sent before so many more steps are done, however busy the machine is."""
 
 
 def signal_after(faults: dict[str, list[int]], marks: Path) -> None:
     """Makes the heartbeat, which every worker has, send what is due."""
-    after_step = Heartbeat.after_step
+    after_step, timers = Heartbeat.after_step, {}
 
     def then_signal(self, record):
         after_step(self, record)
@@ -26,7 +28,10 @@ def signal_after(faults: dict[str, list[int]], marks: Path) -> None:
         mark = marks / f"signal-{record.step}"
         if rank == int(os.environ.get("RANK_ID", "0")) and not mark.exists():
             mark.touch()
-            threading.Timer(DELAY_S, os.kill, (os.getpid(), number)).start()
+            timers[record.step] = threading.Timer(DELAY_S, os.kill, (os.getpid(), number))
+            timers[record.step].start()
+        if record.step - LATEST in timers:
+            timers[record.step - LATEST].join()
 
     Heartbeat.after_step = then_signal
 

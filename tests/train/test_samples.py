@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 
+from mindgeex.cli.main import main
 from mindgeex.common.errors import UserError
 from mindgeex.data.mindrecord import Corpus
+from mindgeex.train.config import load_recipe
 from mindgeex.train.samples import SAMPLES_FILE, held_out_prompts, write_samples
-from tests.train.conftest import run, write_recipe
+from mindgeex.train.trainer import train
 
 
 def test_prompts_are_beginnings_of_held_out_documents(corpus_folder):
@@ -26,14 +28,11 @@ def test_a_run_without_a_checkpoint_has_no_samples(corpus_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_report_shows_samples_that_are_the_same_each_time(corpus_folder, tmp_path):
-    recipe = write_recipe(tmp_path)
-    trained = run("train", "--data", corpus_folder, "--recipe", recipe, "--out", tmp_path / "run", "--set", "steps=6")
-    assert trained.returncode == 0, trained.stderr
+def test_a_report_shows_samples_that_are_the_same_each_time(corpus_folder, recipe, tmp_path):
+    train(load_recipe(str(recipe), ["steps=6"]), corpus_folder, tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     for folder in ("run", "copy"):
-        shown = run("report", tmp_path / folder, "--data", corpus_folder, "--samples", 1)
-        assert shown.returncode == 0, shown.stderr
+        assert main(["report", str(tmp_path / folder), "--data", str(corpus_folder), "--samples", "1"]) == 0
     [sample] = [json.loads(line) for line in (tmp_path / "run" / SAMPLES_FILE).read_text().splitlines()]
     assert sample["step"] == 6 and sample["text"]
     assert (tmp_path / "run" / SAMPLES_FILE).read_bytes() == (tmp_path / "copy" / SAMPLES_FILE).read_bytes()

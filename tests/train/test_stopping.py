@@ -24,10 +24,10 @@ def test_what_is_no_time_is_refused(text):
 
 
 def test_a_time_limit_asks_when_it_has_passed():
-    stop = StopRequest(max_time_s=0.05)
+    stop = StopRequest(max_time_s=60)
     assert stop.reason is None
-    time.sleep(0.06)
-    assert stop.reason == "--max-time of 0 s"
+    stop.deadline -= 60
+    assert stop.reason == "--max-time of 60 s"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -103,9 +103,10 @@ def test_a_run_that_is_killed_or_asked_to_stop_goes_on_as_if_it_had_not(undistur
     folder = tmp_path / "run"
     words = ("train", "--data", corpus_folder, "--recipe", recipe, "--out", folder, "--resume")
 
-    killed = signalled({8: signal.SIGKILL}, tmp_path, *words)
+    # Saving at step 10 waits until step 5's checkpoint is there.
+    killed = signalled({12: signal.SIGKILL}, tmp_path, *words)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert 8 <= len(figures(folder)) < 41
+    assert 12 <= len(figures(folder)) < 41
 
     def assert_stopped(*reasons):
         last = read_events(folder)[-1]
@@ -113,7 +114,7 @@ def test_a_run_that_is_killed_or_asked_to_stop_goes_on_as_if_it_had_not(undistur
         [*_, newest] = list_checkpoints(folder / "checkpoints")
         assert newest.name == f"step-{figures(folder)[-1]['step']:08d}" < "step-00000040"
 
-    for step, number in ((16, signal.SIGTERM), (24, signal.SIGINT)):
+    for step, number in ((20, signal.SIGTERM), (28, signal.SIGINT)):
         result = signalled({step: number}, tmp_path, *words)
         assert result.returncode == 0, result.stderr
         assert "resumed: from" in result.stderr
