@@ -18,8 +18,9 @@ setup:
 quickstart: setup
 	@.venv/bin/mindgeex quickstart
 
+# Two processes, each a file of tests at a time; `.venv/bin/python -m pytest FILE` runs one alone.
 test: setup
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(PYTHON) -m ruff check .

@@ -15,6 +15,25 @@ os.environ.setdefault("GLOG_v", "3")
 REFERENCE_DATA = Path(os.environ.get("MINDGEEX_REFERENCE_DATA", Path(__file__).parents[2] / "shared"))
 
 
+LONGEST = ("train", "model_zoo", "eval", "data")
+"""Rooms whose files take longest, first."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first, short ones last: processes that take turns at files then end together."""
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        room = item.path.relative_to(Path(__file__).parent).parts[0]
+        slow = any(item.get_closest_marker("slow") for item in files[item.path])
+        return (LONGEST.index(room) if room in LONGEST else len(LONGEST), not slow)
+
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
     """A folder with fixtures/, benchmarks/ and tokenizers/ computed by the systems we must agree with."""
