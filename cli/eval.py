@@ -1,4 +1,4 @@
-"""`mindgeex eval run`: parse, call, print."""
+"""`mindgeex eval run`, `list` and `compare`: parse, call, print."""
 
 import os
 from pathlib import Path
@@ -94,3 +94,32 @@ def run(
     print("\n".join([*(recorded.warnings if recorded else ()), *report.lines(done)]))
     print(f"report: {report.write(done)}")
     return 1 if canonical and done.excluded else 0
+
+
+def list_benchmarks() -> None:
+    """Name the benchmarks, with their languages, post-processing and measure."""
+    from mindgeex.eval.benchmarks import BENCHMARKS
+    from mindgeex.eval.benchmarks import benchmark as named
+
+    for name in BENCHMARKS:
+        one = named(name)
+        few = one.languages[:6]
+        more = f" and {len(one.languages) - len(few)} more" if len(one.languages) > len(few) else ""
+        print(f"{name}: {one.about}")
+        print(f"  --languages {' '.join(few)}{more}; --rules {' '.join(one.rules)}; {one.measure}")
+
+
+def compare(
+    first: Annotated[Path, tyro.conf.Positional],
+    second: Annotated[Path, tyro.conf.Positional],
+) -> None:
+    """Compare two runs problem by problem: the difference, its error, and whether it could be chance.
+
+    Args:
+        first: --out folder of a finished `mindgeex eval run`.
+        second: another one, of the same benchmark.
+    """
+    from mindgeex.eval.compare import compare_runs, lines
+
+    found, differing = compare_runs(first, second)
+    print("\n".join([*lines(found), *(f"differs: {line}" for line in differing)]))

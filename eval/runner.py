@@ -210,7 +210,11 @@ def _gate(
         if found:
             verdicts[problem.task_id] = found[0]
         if not found or passed(found[0]):
-            healthy.append(benchmark.checked(problem, [row["verdict"] for row in found]))
+            sound = benchmark.checked(problem, [row["verdict"] for row in found])
+            if isinstance(sound, Problem):
+                healthy.append(sound)
+            else:
+                verdicts[problem.task_id] = {"task_id": problem.task_id, "verdict": "not covered", "reason": sound}
     return verdicts, healthy
 
 

@@ -58,6 +58,15 @@ def assemble(problem: Problem, kept: Kept) -> tuple[str, str]:
     return text, problem.test
 
 
+def assemble_plainly(problem: Problem, kept: Kept, tests: str) -> tuple[str, str]:
+    """A Python program as OpenAI's and EvalPlus' harnesses make it: no imports but the solution's own.
+
+    CodeFuse's rules bring their list of imports, since a function that stands alone lacks the prompt's.
+    """
+    text = f"{kept.before}{kept.code}".rstrip() + "\n"
+    return (python_imports("codefuse", text + tests) if kept.imports == "codefuse" else "") + text, tests
+
+
 def python_imports(whose: str, program: str) -> str:
     """The imports before a Python program.
 

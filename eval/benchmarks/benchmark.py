@@ -81,8 +81,8 @@ class Benchmark:
         """Programs that show whether the problem is sound here; the first has to pass. None: nothing to show."""
         return (self.canonical(problem),)
 
-    def checked(self, problem: Problem, verdicts: Sequence[str]) -> Problem:
-        """The problem after its checks were executed; the verdicts are in the order of `checks`."""
+    def checked(self, problem: Problem, verdicts: Sequence[str]) -> Problem | str:
+        """The problem after its checks were executed, or why it cannot be scored; verdicts in the order of `checks`."""
         return problem
 
     def programs(self, problem: Problem, completion: str, rules: str) -> tuple[Code, ...]:
@@ -100,3 +100,22 @@ class Benchmark:
     def rules_version(self, rules: str) -> str:
         """Name and version of a post-processing, for the manifest."""
         return RULES[rules].version if rules in RULES else f"{rules}-v1"
+
+
+class TextBenchmark(Benchmark):
+    """A benchmark that compares texts with a reference (`canonical_solution`) and executes nothing."""
+
+    rules = ("first-line",)
+    measure = "BLEU"
+
+    def checks(self, problem: Problem) -> tuple[Code, ...]:
+        """Nothing: a reference cannot fail."""
+        return ()
+
+    def programs(self, problem: Problem, completion: str, rules: str) -> tuple[Code, ...]:
+        """Nothing to execute."""
+        return ()
+
+    def executed_languages(self, problems: Sequence[Problem]) -> list[str]:
+        """None."""
+        return []

@@ -8,6 +8,8 @@ modules are imported than in CodeGeeX's programs. Other languages: prompt and co
 Does not cover: what CodeFuse's model processors do before a generation is written to its file (fences, docstrings).
 """
 
+import re
+
 from mindgeex.eval.problem import Kept, Problem
 
 
@@ -27,3 +29,12 @@ def _line(line: str) -> str | None:
     if "class" in line and line.strip().endswith(":"):
         return line
     return None if line.strip() and not indented else line
+
+
+def keep_block(completion: str) -> Kept:
+    """What process_test_for_mbpp makes of an answer that is a whole program: the first fenced block, if there is one.
+
+    The word `python` becomes a space wherever it stands in the block, as published.
+    """
+    fenced = re.search(r"```(.*?)```", completion, re.DOTALL)
+    return Kept("", fenced[1].replace("python", " ") if fenced else completion, "codefuse")
