@@ -97,6 +97,7 @@ def test_a_checkpoint_completes_prompts_on_its_own_and_refuses_one_beyond_its_wi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_that_is_killed_or_asked_to_stop_goes_on_as_if_it_had_not(undisturbed, corpus_folder, tmp_path):
     """One run: killed, then stopped by each signal and by a time limit, then left in peace."""
     expected, recipe, _ = undisturbed
