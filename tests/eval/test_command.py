@@ -1,5 +1,6 @@
 """`mindgeex eval run`, as typed."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -8,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from mindgeex.eval.benchmarks import BENCHMARKS
 from mindgeex.eval.benchmarks.source import SHIPPED
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
 
 
-def mindgeex(*words: object, path: str | None = None) -> "subprocess.CompletedProcess[str]":
+def mindgeex(*words: object, path: str | None = None, command: str = "run") -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, **({} if path is None else {"PATH": path})}
-    command = [sys.executable, "-m", "mindgeex.cli.main", "eval", "run", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    line = [sys.executable, "-m", "mindgeex.cli.main", "eval", command, *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
 
 
 def refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
@@ -73,3 +75,30 @@ def test_the_whole_benchmark_in_python_passes(reference_data, tmp_path):
     done = mindgeex("humaneval-x", "--data", data, "--languages", "python", "--canonical", "--out", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("python: 164/164 canonical solutions pass\n")
+
+
+def test_completions_from_a_file_are_scored_and_two_runs_compared(tmp_path):
+    rows = [json.loads(line) for line in (SHIPPED / "humaneval_python.jsonl").read_text().splitlines()]
+    lines = [{"task_id": row["task_id"], "generation": row["canonical_solution"]} for row in rows]
+    for name, kept in (("a", lines), ("b", lines[:3])):
+        with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept))
+        words = ("--generations", tmp_path / f"{name}.jsonl.gz", "--rules", "codegeex", "--out", tmp_path / name)
+        done = mindgeex("humaneval-x", *words)
+        assert done.returncode == 0, done.stderr
+        assert f"pass@1 = {100.0 if name == 'a' else 50.0}" in done.stdout
+    assert "3 tasks have no generation and count as unsolved: Python/3, Python/4, Python/5" in done.stdout
+    compared = mindgeex(tmp_path / "a", tmp_path / "b", command="compare")
+    assert compared.stdout.startswith("pass@1, kept by codegeex: 100.0 -> 50.0 (-50.0 ± "), compared.stderr
+    assert "worse: Python/3, Python/4, Python/5" in compared.stdout
+    words = ("--generations", tmp_path / "a.jsonl.gz", "--out", tmp_path / "c")
+    refused(
+        mindgeex("humaneval-x", "--rules", "codgeex", *words), "no post-processing 'codgeex'", "did you mean 'codegeex'"
+    )
+
+
+def test_benchmarks_are_listed():
+    listed = mindgeex(command="list")
+    assert listed.returncode == 0, listed.stderr
+    for name in BENCHMARKS:
+        assert f"{name}: " in listed.stdout
