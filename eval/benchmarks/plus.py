@@ -6,7 +6,8 @@ compares them (plus_oracle.py): exactly, or within a tolerance where floats are 
 The canonical solution runs beside the program in the same sandbox, so no results are stored.
 
 Covers: HumanEvalPlus*.jsonl[.gz], MbppPlus*.jsonl[.gz]. Does not cover: EvalPlus' limit of time for each input (the CPU
-limit of the whole program stands in for it); its score on the base inputs alone.
+limit of the whole program stands in for it); its score on the base inputs alone; the
+hub's form of the sets, which has no inputs.
 """
 
 from collections.abc import Sequence
@@ -36,12 +37,11 @@ class Plus(Benchmark):
     languages = ("python",)
     default_languages = languages
     files: tuple[str, ...]
-    hub: str
 
     def load(self, languages: Sequence[str] = (), data: Path | str | None = None) -> Dataset:
         """See Benchmark.load."""
         choose(languages or self.default_languages, self.languages)
-        source = open_source(data, self.hub, self.files)
+        source = open_source(data, None, self.files)
         problems = [self._problem(row, where) for where, row in source.rows(self.files)]
         return Dataset(unique(problems), source.sha256, source.described)
 
@@ -84,7 +84,6 @@ class HumanEvalPlus(Plus):
     about = "HumanEval+ (EvalPlus): HumanEval with 80 times the tests"
     rules = ("raw", "codegeex", "codefuse", "sanitize")
     files = ("HumanEvalPlus*.jsonl.gz", "HumanEvalPlus*.jsonl")
-    hub = "evalplus/humanevalplus"
 
     def stop(self, problem: Problem) -> Stop:
         """EvalPlus' strings for HumanEval."""
@@ -98,7 +97,6 @@ class MbppPlus(Plus):
     about = "MBPP+ (EvalPlus): MBPP with 35 times the tests"
     rules = ("raw", "codefuse", "sanitize")
     files = ("MbppPlus*.jsonl.gz", "MbppPlus*.jsonl")
-    hub = "evalplus/mbppplus"
 
     def stop(self, problem: Problem) -> Stop:
         """EvalPlus' strings for MBPP."""

@@ -7,7 +7,7 @@ This file is put into every such program as text, so it imports nothing of ours,
 def _mindgeex_check(solution, name, reference, inputs, atol, benchmark):
     import copy
 
-    space = {}
+    space: dict = {}
     exec(compile(reference, "reference.py", "exec"), space)
     for number, values in enumerate(inputs):
         expected = space[name](*copy.deepcopy(values))
