@@ -126,6 +126,8 @@ def run(
     sandbox = Sandbox() if used else None
     toolchains = {language: LANGUAGES[language].toolchain() for language in used}
     source = completer or generations
+    if source is None and not used:
+        raise UserError(f"{benchmark.name} compares texts, so it has no solutions to check: give something to score")
     settings = {
         "benchmark": benchmark.name,
         "data": {"source": dataset.source, "sha256": dataset.sha256},

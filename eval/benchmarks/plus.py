@@ -6,8 +6,8 @@ compares them (plus_oracle.py): exactly, or within a tolerance where floats are 
 The canonical solution runs beside the program in the same sandbox, so no results are stored.
 
 Covers: HumanEvalPlus*.jsonl[.gz], MbppPlus*.jsonl[.gz]. Does not cover: EvalPlus' limit of time for each input (the CPU
-limit of the whole program stands in for it); its score on the base inputs alone; the
-hub's form of the sets, which has no inputs.
+limit of the whole program stands in for it); its score on the base inputs alone; the sets as the hub has them, without
+inputs.
 """
 
 from collections.abc import Sequence

@@ -299,6 +299,8 @@ def test_texts_are_compared_without_a_sandbox(name, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     (tmp_path / "data").mkdir()
     one, data = benchmark(name), small(name, tmp_path / "data")
+    with pytest.raises(UserError, match="compares texts, so it has no solutions to check"):
+        run(one, data, tmp_path / "none")
     done = run(one, data, tmp_path / "out", completer=Reciting(one, data))
     assert rules(done) == list(one.rules)
     assert figures(done, data.problems[0].row)["BLEU"].mean == pytest.approx(1.0)
