@@ -22,6 +22,8 @@ def launch(
     scheduler_options: tuple[str, ...] = (),
     image: str | None = None,
     claim: str | None = None,
+    restarts: int = 0,
+    spare_nodes: int = 0,
     out: Path | None = None,
     print: bool = False,  # noqa: A002
 ) -> None:
@@ -34,7 +36,7 @@ def launch(
             kubernetes (Volcano) and modelarts: the servers that those give.
         nodes: servers.
         devices: workers of each server.
-        hosts: servers to reach with ssh, the first one first.
+        hosts: servers to reach with ssh, the first one first; with --restarts, those beyond --nodes are spare ones.
         rank_table: table of --kind rank-table, at the same path on all servers.
         workdir: folder that the workers run in, the same on every server.
         logs: folder of the logs, absolute or below workdir.
@@ -45,6 +47,8 @@ def launch(
         scheduler_options: more options of sbatch, in one word each, such as --scheduler-options=--partition=npu.
         image: container image (kubernetes).
         claim: persistent volume claim that is mounted at workdir (kubernetes).
+        restarts: how often a `train` goes on from its last checkpoint after a failure; it is watched then (ssh, slurm).
+        spare_nodes: further servers to ask Slurm for, which take the place of lost ones at a restart.
         out: file to write; made executable.
         print: print the script even if it is written.
     """
@@ -58,7 +62,7 @@ def launch(
         command = ("python", "-m", "mindgeex.cli.main", *command)
     config = LaunchConfig(
         kind, command, nodes, devices, str(workdir.absolute()), logs, device_target, port, name, hosts, rank_table,
-        env, scheduler_options, image, claim,
+        env, scheduler_options, image, claim, restarts, spare_nodes,
     )  # fmt: skip
     text = render(config)
     if out is not None:

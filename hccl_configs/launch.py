@@ -7,8 +7,10 @@
 The script that reaches every server is the same, sent over standard input: nothing has to be copied before, and nothing
 is quoted twice. SIGTERM reaches the workers, which may save; when workers fail, the others are told to end.
 
+With `restarts`, the script instead starts one `mindgeex train --hosts`, which watches the servers (watched.py).
+
 Covers: bash 4.4 and newer; servers that share the working folder; logs of each rank in one folder.
-Does not cover: restarts, which the cluster's scheduler or `mindgeex train --restarts` (one server) give; installing.
+Does not cover: restarts with a rank table, or on Kubernetes and ModelArts, whose scheduler gives them; installing.
 Sources: MindSpore documentation, "msrun" and "environment variables"; CANN documentation, HCCL_CONNECT_TIMEOUT and
 HCCL_EXEC_TIMEOUT; Volcano's job plugins (VC_*); ModelArts (MA_NUM_HOSTS, VC_*).
 """
@@ -24,6 +26,7 @@ from typing import Literal
 from mindgeex.common.errors import UserError
 from mindgeex.hccl_configs.msrun import GRACE_S
 from mindgeex.hccl_configs.rank_table import read_rank_table
+from mindgeex.hccl_configs.watched import watched_main
 
 Kind = Literal["msrun", "ssh", "rank-table", "slurm", "kubernetes", "modelarts"]
 
@@ -41,6 +44,8 @@ SETTINGS = {
 """Variable -> value, reason."""
 PLATFORM_VARIABLES = "RANK_TABLE_FILE RANK_ID RANK_SIZE DEVICE_ID ASCEND_DEVICE_ID MS_ROLE"
 """Left by clusters' own launchers; a worker that finds them believes them."""
+TRAIN = ("-m", "mindgeex.cli.main", "train")
+"""What can be watched, behind `python`."""
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,50}[A-Za-z0-9])?")
 VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 HOST = re.compile(r"[A-Za-z0-9_.:@\[\]-]+")
@@ -77,6 +82,10 @@ class LaunchConfig:
     """Container image."""
     claim: str | None = None
     """Kubernetes' persistent volume claim that is mounted at workdir."""
+    restarts: int = 0
+    """How often a training that failed goes on; with any, it is watched."""
+    spare_nodes: int = 0
+    """Servers that take the place of lost ones (Slurm; with ssh, those of `hosts` beyond `nodes`)."""
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -100,7 +109,9 @@ class LaunchConfig:
         for option in self.scheduler_options:
             if not option.startswith("-") or "\n" in option:
                 raise UserError(f"--scheduler-options {option!r}: write one option of sbatch, such as --partition=npu")
-        if self.kind in ("ssh", "rank-table") and self.nodes > 1 and len(self.hosts) != self.nodes:
+        self._check_restarts()
+        too_many = not self.restarts and len(self.hosts) > self.nodes
+        if self.kind in ("ssh", "rank-table") and self.nodes > 1 and (len(self.hosts) < self.nodes or too_many):
             raise UserError(
                 f"--kind {self.kind} has {len(self.hosts)} --hosts for --nodes {self.nodes}: name every server"
             )
@@ -117,6 +128,19 @@ class LaunchConfig:
         for name, low, high in (("nodes", 1, 65_536), ("devices", 1, 1024), ("port", 1024, 65_535)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"--{name} {getattr(self, name)}: it must be {low} to {high}")
+
+    def _check_restarts(self) -> None:
+        if self.restarts < 0 or self.spare_nodes < 0:
+            raise UserError("--restarts and --spare-nodes: give numbers from 0")
+        if self.restarts and (self.kind not in ("ssh", "slurm") or self.command[1:4] != TRAIN):
+            raise UserError(
+                f"--restarts watches a `train` that --kind ssh or slurm starts, not --kind {self.kind} with "
+                f"{self.command[0]!r}: without it, --resume in the command goes on when the scheduler starts it again"
+            )
+        if self.restarts and not self.hosts and self.kind == "ssh":
+            raise UserError("--kind ssh --restarts: name the servers with --hosts, spare ones last")
+        if self.spare_nodes and not (self.restarts and self.kind == "slurm"):
+            raise UserError("--spare-nodes goes with --kind slurm --restarts N: one takes over at a restart")
 
     @property
     def settings(self) -> dict[str, tuple[str, str]]:
@@ -161,18 +185,13 @@ set -euo pipefail
 nodes={nodes}
 devices={devices}
 workdir={workdir}
-logs={logs}
-command=({command})
+{logs}command=({command})
 
 settings() {{
 {settings}
 }}
 
-{stop}
-
-{start}
-
-{main}
+{parts}
 
 main "$@" </dev/null
 exit
@@ -332,23 +351,23 @@ main() {
 def _script(config: LaunchConfig) -> str:
     quote = shlex.quote
     check = CHECK_ASCEND if config.device_target == "Ascend" else ""
+    start, stop = "", STOP
     if config.rank_table is not None:
         start = START_TABLE.format(
             variables=PLATFORM_VARIABLES, check=check, table=quote(str(config.rank_table.absolute())), grace=GRACE_S
         )
-    else:
+        stop = ""
+    elif not config.restarts:
         start = START_MSRUN.format(variables=PLATFORM_VARIABLES, check=check, port=config.port)
     return TEMPLATE.format(
         header="\n".join(_header(config)),
         nodes=config.nodes,
         devices=config.devices,
         workdir=quote(config.workdir),
-        logs=quote(posixpath.join(config.workdir, config.logs)),
+        logs="" if config.restarts else f"logs={quote(posixpath.join(config.workdir, config.logs))}\n",
         command=" ".join(map(quote, config.command)),
         settings=_exports(config.settings),
-        stop=WAIT if config.rank_table is not None else STOP + WAIT,
-        start=start,
-        main=_main(config),
+        parts="\n\n".join(part for part in (stop + WAIT, start, _main(config)) if part),
     )
 
 
@@ -360,7 +379,7 @@ def _header(config: LaunchConfig) -> Sequence[str]:
     if config.kind == "slurm":
         lines += [
             f"#SBATCH --job-name={config.name}",
-            f"#SBATCH --nodes={config.nodes}",
+            f"#SBATCH --nodes={config.nodes + config.spare_nodes}",
             "#SBATCH --ntasks-per-node=1",
             "#SBATCH --signal=TERM@600",
             *([f"#SBATCH --gres=npu:{config.devices}"] if config.device_target == "Ascend" else []),
@@ -376,6 +395,8 @@ def _exports(settings: Mapping[str, tuple[str, str]]) -> str:
 
 
 def _main(config: LaunchConfig) -> str:
+    if config.restarts:
+        return watched_main(config.hosts if config.kind == "ssh" else (), config.restarts)
     if config.hosts:
         return MAIN_SSH.format(hosts=" ".join(map(shlex.quote, config.hosts)))
     if config.kind == "slurm":

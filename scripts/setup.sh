@@ -16,6 +16,7 @@ go      golang-go             evaluating Go
 javac   default-jdk-headless  evaluating Java
 node    nodejs                evaluating JavaScript
 rustc   rustc                 evaluating Rust
+ip      iproute2              testing several hosts on one machine
 "
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -53,7 +54,7 @@ install_packages() { # package...
         apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# System packages for the evaluation; every one of them is optional, so a refusal is reported and we go on.
+# System packages for the evaluation and the tests; every one of them is optional, so a refusal is reported and we go on.
 system_packages() {
     local missing=() command package purpose
     while read -r command package purpose; do

@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from mindgeex.train.launch import own_address
+
 ROLE = "MS_ROLE"
 """What msrun sets in the environment of each process that it starts."""
 
@@ -180,7 +182,7 @@ def connect(environment: Mapping[str, str], timeout_s: float) -> Group:
         return Group()
     listener, endpoint = None, b""
     if rank == 0:
-        listener = socket.create_server((_own_address(environment["MS_SCHED_HOST"]), 0), backlog=world)
+        listener = socket.create_server((own_address(environment["MS_SCHED_HOST"]), 0), backlog=world)
         host, port = listener.getsockname()[:2]
         endpoint = json.dumps({"host": host, "port": port, "token": secrets.token_hex(16)}).encode()
     letters = np.frombuffer(endpoint.ljust(ENDPOINT_BYTES, b" " if rank == 0 else b"\0"), np.uint8)
@@ -213,14 +215,6 @@ def _accept(listener: socket.socket, token: str, world: int, deadline: float) ->
         if secrets.compare_digest(theirs, token):
             peers[int(rank)] = _at_once(peer)
     return peers
-
-
-def _own_address(scheduler: str) -> str:
-    """The address under which this machine is known to those who reach the scheduler."""
-    found = socket.getaddrinfo(scheduler, 9, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(found[0], socket.SOCK_DGRAM) as probe:
-        probe.connect(found[4])
-        return str(probe.getsockname()[0])
 
 
 def _at_once(peer: socket.socket) -> socket.socket:

@@ -1,11 +1,12 @@
-"""Starting a run's workers as children of one supervisor, and ending them without leaving any behind.
+"""Starting this host's workers as children of one process, and ending them without leaving any behind.
 
 msrun starts each process in a session of its own, kills the others with SIGKILL when one fails, and does not pass
-signals on. So it only starts them here (`--join=False`) and leaves; the supervisor has asked the kernel to be given
+signals on. So it only starts them here (`--join=False`) and leaves; this process has asked the kernel to be given
 orphans, and so becomes the parent of the workers and of MindSpore's scheduler: it gets their exit codes, and the kernel
 kills them when it dies. This module, run as `python -m`, is what msrun starts; it becomes the worker.
 
-Covers: Linux, one machine, one worker without msrun. Does not cover: several machines (run msrun by hand there).
+Covers: Linux; one host's part of the workers of a run; one worker without msrun. Does not cover: reaching other hosts
+(fleet.py).
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from mindgeex.train.callbacks.heartbeat import first_beat, heartbeat_path, write
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 ADOPTION_S = 120
-"""How long msrun may take to leave, so that its children come to the supervisor."""
+"""How long msrun may take to leave, so that its children come to who asked for them."""
 IDENTIFICATION_S = 2
 NODE_TIMEOUT_S = 4 * 3600
 """MindSpore's AllReduce fails when another worker comes so much later. Its own limit is half a minute; a checkpoint
@@ -34,55 +35,92 @@ SCHEDULER = "from mindspore import communication\ncommunication.init()"
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which of a run's workers are this host's."""
+
+    local: int
+    """Workers of this host, and of every other."""
+    world: int
+    """Of all hosts."""
+    node: int = 0
+    """Number of this host; its first rank is `node` x `local`."""
+    address: str = "127.0.0.1"
+    """Of the first host, where MindSpore's scheduler is."""
+    port: int = 0
+    """Of the scheduler."""
+
+
+@dataclass(frozen=True)
 class Processes:
     """What was started, all children of this process."""
 
     workers: dict[int, int]
     """Rank -> process."""
-    scheduler: int | None
-    """MindSpore's, which introduces the workers to each other; None for one worker."""
+    scheduler: int | None = None
+    """MindSpore's, which introduces the workers to each other: on the first host of several workers."""
 
 
 class LaunchError(RuntimeError):
     """msrun did not start the workers."""
 
 
-def start(
-    worker: Sequence[str], workers: int, run_folder: Path, logs: Path, environment: Mapping[str, str], connect_s: float
-) -> Processes:
-    """Starts the workers; their output goes to `logs`/rank-00000.log and so on.
+class Starting:
+    """Workers on their way; their output goes to `logs`/rank-00000.log and so on.
 
     Args:
         worker: what Python is to run in each, such as ("-m", "mindgeex.cli.main", "train", ...).
-        workers: how many.
+        share: which of them are this host's.
         run_folder: where the heartbeats are.
         logs: an existing folder of this attempt.
         environment: of the workers.
         connect_s: how long MindSpore's scheduler waits for all of them.
-
-    Raises:
-        LaunchError: msrun failed (with the end of its output).
     """
-    shim = ["-m", "mindgeex.train.launch", str(os.getpid()), str(run_folder.absolute()), str(logs.absolute()), *worker]
-    bin_folder = str(Path(sys.executable).parent)
-    environment = {**environment, "PATH": f"{bin_folder}{os.pathsep}{environment.get('PATH', os.defpath)}"}
-    environment.setdefault("MS_NODE_TIMEOUT", str(NODE_TIMEOUT_S))
-    if workers == 1:
-        return Processes({0: _spawn([sys.executable, *shim], log_path(logs, 0), environment)}, None)
-    msrun = [sys.executable, "-m", "mindspore.parallel.cluster.run", f"--worker_num={workers}",
-             f"--local_worker_num={workers}", f"--master_port={_free_port()}", f"--log_dir={logs.absolute()}",
-             f"--cluster_time_out={max(1, round(connect_s))}", "--join=False", "python", *shim]  # fmt: skip
-    before = children()
-    output = logs / "msrun.log"
-    _, status = os.waitpid(_spawn(msrun, output, environment), 0)
-    found = {pid: _msrun_environment(pid) for pid in sorted(children() - before)}
-    ranks = {int(e["RANK_ID"]): pid for pid, e in found.items() if e.get("MS_ROLE") == "MS_WORKER"}
-    schedulers = [pid for pid, e in found.items() if e.get("MS_ROLE") == "MS_SCHED"]
-    if status != 0 or len(ranks) != workers:
-        kill_all(before)
-        said = output.read_text(errors="replace")[-2000:]
-        raise LaunchError(f"msrun started {len(ranks)} of {workers} workers:\n{said}")
-    return Processes(dict(sorted(ranks.items())), schedulers[0] if schedulers else None)
+
+    def __init__(
+        self,
+        worker: Sequence[str],
+        share: Share,
+        run_folder: Path,
+        logs: Path,
+        environment: Mapping[str, str],
+        connect_s: float,
+    ):
+        own = [str(os.getpid()), str(run_folder.absolute()), str(logs.absolute())]
+        shim = ["-m", "mindgeex.train.launch", *own, *worker]
+        bin_folder = str(Path(sys.executable).parent)
+        environment = {**environment, "PATH": f"{bin_folder}{os.pathsep}{environment.get('PATH', os.defpath)}"}
+        environment.setdefault("MS_NODE_TIMEOUT", str(NODE_TIMEOUT_S))
+        self.share, self.before, self.started = share, children(), None
+        if share.world == 1:
+            self.started = Processes({0: _spawn([sys.executable, *shim], log_path(logs, 0), environment)})
+            return
+        msrun = [sys.executable, "-m", "mindspore.parallel.cluster.run", f"--worker_num={share.world}",
+                 f"--local_worker_num={share.local}", f"--node_rank={share.node}", f"--master_addr={share.address}",
+                 f"--master_port={share.port}", f"--log_dir={logs.absolute()}",
+                 f"--cluster_time_out={max(1, round(connect_s))}", "--join=False", "python", *shim]  # fmt: skip
+        self.output = logs / f"msrun-{share.node}.log"
+        self.msrun = _spawn(msrun, self.output, environment)
+
+    def poll(self) -> Processes | None:
+        """The processes; None while msrun has not left.
+
+        Raises:
+            LaunchError: msrun failed (with the end of its output).
+        """
+        if self.started is not None:
+            return self.started
+        status = exit_code(self.msrun)
+        if status is None:
+            return None
+        found = {pid: _msrun_environment(pid) for pid in sorted(children() - self.before)}
+        ranks = {int(e["RANK_ID"]): pid for pid, e in found.items() if e.get("MS_ROLE") == "MS_WORKER"}
+        schedulers = [pid for pid, e in found.items() if e.get("MS_ROLE") == "MS_SCHED"]
+        if status != 0 or len(ranks) != self.share.local:
+            kill_all(self.before)
+            said = self.output.read_text(errors="replace")[-2000:]
+            raise LaunchError(f"msrun started {len(ranks)} of {self.share.local} workers:\n{said}")
+        self.started = Processes(dict(sorted(ranks.items())), schedulers[0] if schedulers else None)
+        return self.started
 
 
 def log_path(logs: Path, rank: int) -> Path:
@@ -143,7 +181,7 @@ def kill_all(spare: set[int], timeout_s: float = 30.0) -> set[int]:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Becomes a worker, or the scheduler, that dies with its supervisor."""
+    """Becomes a worker, or the scheduler, that dies with the process that asked for it."""
     supervisor, run_folder, logs, *worker = arguments
     _die_with(int(supervisor))
     if environment.get("MS_ROLE") == "MS_SCHED":
@@ -178,9 +216,16 @@ def _spawn(command: Sequence[str], output: Path, environment: Mapping[str, str])
     return os.posix_spawn(command[0], list(command), dict(environment), file_actions=actions, setsid=True)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def own_address(towards: str) -> str:
+    """The address under which this machine is known to those who reach another.
+
+    Raises:
+        OSError: the other's name is not known, or no way leads there.
+    """
+    found = socket.getaddrinfo(towards, 9, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(found[0], socket.SOCK_DGRAM) as probe:
+        probe.connect(found[4])
+        return str(probe.getsockname()[0])
 
 
 def _stat(pid: int) -> list[str]:

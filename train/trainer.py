@@ -108,6 +108,7 @@ class Run:
 
         self.config, self.data, self.folder, self.group, self.stop = config, data, run_folder, group, stop
         self.heartbeat = Heartbeat(run_folder, group.rank)
+        self.heartbeat.enter("loading")
         self.guard = Guard(config.guard)
         self.plan, self.step, self.state, self.evaluator = assemble(config, data, group.world)
         self.progress.loss_scale = LossScale(config.loss_scale.start if config.compute.dtype == "float16" else 1.0)

@@ -319,6 +319,33 @@ def test_slurm_is_asked_for_servers_npus_and_a_warning() -> None:
     ]
 
 
+ARGUMENTS = """#!/usr/bin/env bash
+printf '%s\\n' "$HCCL_CONNECT_TIMEOUT" "$PWD" "$@"
+"""
+
+
+@pytest.mark.parametrize("kind", ["ssh", "slurm"])
+def test_a_watched_training_gets_the_hosts_and_the_spare_ones(tmp_path: Path, kind: Any) -> None:
+    command = ("python", "-m", "mindgeex.cli.main", "train", "--data", "it's $1")
+    hosts = ("127.0.0.1", "other") if kind == "ssh" else ()
+    config = LaunchConfig(
+        kind, command, devices=2, workdir=str(tmp_path), hosts=hosts, restarts=3, spare_nodes=int(kind == "slurm")
+    )
+    text = render(config)
+    assert shellcheck(text) == ""
+    assert ("#SBATCH --nodes=2" in text.splitlines()) == (kind == "slurm")
+    tools = stand_ins(tmp_path)
+    (tmp_path / "tools" / "python").write_text(ARGUMENTS)
+    (tmp_path / "tools" / "python").chmod(0o755)
+    ran = run(tmp_path / "run.sh", text, **tools, SLURM_JOB_NODELIST="here")
+    assert ran.returncode == 0, ran.stderr
+    reach = ["--reach", "srun --overlap --nodes=1 --ntasks=1 --nodelist={host}"] if kind == "slurm" else []
+    assert ran.stdout.splitlines() == [
+        *(SETTINGS["HCCL_CONNECT_TIMEOUT"][0], str(tmp_path), *command[1:], "--workers", "2", "--restarts", "3"),
+        *(*reach, "--hosts", "127.0.0.1", "--spare-hosts", "other"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -336,6 +363,11 @@ def test_slurm_is_asked_for_servers_npus_and_a_warning() -> None:
         ({"kind": "kubernetes"}, "--kind kubernetes needs --image"),
         ({"kind": "rank-table"}, "--rank-table FILE goes with --kind rank-table"),
         ({"rank_table": Path("x")}, "--rank-table FILE goes with --kind rank-table"),
+        ({"restarts": 1}, "--restarts watches a `train` that --kind ssh or slurm starts, not --kind msrun"),
+        ({"kind": "slurm", "restarts": 1}, "not --kind slurm with 'python'"),
+        ({"kind": "slurm", "spare_nodes": 1}, "--spare-nodes goes with --kind slurm --restarts N"),
+        ({"restarts": -1}, "give numbers from 0"),
+        ({"kind": "ssh", "nodes": 2, "hosts": ("a", "b", "c")}, "--kind ssh has 3 --hosts for --nodes 2"),
     ],
 )
 def test_what_cannot_be_launched_is_refused_by_name(changes: dict[str, Any], message: str) -> None:

@@ -21,14 +21,16 @@ STEPS = 20
 
 
 def supervise(options: dict) -> int:
+    from mindgeex.train.deadlines import Deadlines
+    from mindgeex.train.reach import Reach
     from mindgeex.train.supervisor import Job, supervise
-    from mindgeex.train.watch import Deadlines
 
     out, fault = Path(options["out"]), json.dumps(options.get("fault", {}))
     worker = (__file__, "work", str(out), fault, str(options.get("is_real", False)))
     deadlines = Deadlines(**options.get("deadlines", {}))
     limit = options.get("max_time_s")
-    job = Job(worker, out, options.get("workers", 2), options.get("restarts", 0), limit, deadlines)
+    reach = Reach(tuple(options.get("hosts", ())), options.get("workers", 2), "env HOST={host}")
+    job = Job(worker, out, reach, options.get("restarts", 0), limit, deadlines)
     return supervise(job, dict(os.environ))
 
 

@@ -18,10 +18,12 @@ from mindgeex.common.files import sole_writer
 from mindgeex.train.callbacks import heartbeat
 from mindgeex.train.callbacks.base import Callback, StepRecord
 from mindgeex.train.callbacks.heartbeat import Heartbeat, Staged, first_beat, heartbeat_path, read_beats, write_beat
+from mindgeex.train.deadlines import Deadlines
 from mindgeex.train.events import read_events
-from mindgeex.train.launch import Processes
+from mindgeex.train.fleet import Fleet
+from mindgeex.train.reach import Reach
 from mindgeex.train.supervisor import Job
-from mindgeex.train.watch import Deadlines, Watch
+from mindgeex.train.watch import Watch
 
 MARK = "TEST_OF_SUPERVISOR"
 JOB = Path(__file__).with_name("supervised_job.py")
@@ -168,10 +170,22 @@ def test_a_request_to_stop_is_passed_on_and_the_orderly_end_is_waited_for(tmp_pa
     assert left_over(tmp_path) == []
 
 
+def test_a_worker_killed_on_another_host_is_named_and_a_request_to_stop_reaches_every_host(tmp_path):
+    fault = {"kind": "SIGKILL", "rank": 1, "step": 5, "steps": 2000}
+    process = start(tmp_path, hosts=["127.0.0.1", "127.0.0.2"], workers=1, restarts=1, fault=fault)
+    wait_for(lambda: all(at_step(tmp_path, rank) >= 30 for rank in range(2)))
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert re.search(r"rank 1 \(process \d+ on 127.0.0.2\) was killed by SIGKILL; restart 1 of 1", said), said
+    assert all((tmp_path / f"orderly-{rank}").exists() for rank in range(2))
+    assert left_over(tmp_path) == []
+
+
 def test_no_worker_outlives_a_supervisor_that_was_killed_not_even_a_stopped_one(tmp_path):
     process = start(tmp_path, fault={"kind": "SIGSTOP", "rank": 1, "step": 3, "steps": 2000}, deadlines={})
     wait_for(lambda: at_step(tmp_path, 0) >= 3 and at_step(tmp_path, 1) == 2)
-    assert len(left_over(tmp_path)) == 4  # two workers, MindSpore's scheduler, the supervisor
+    assert len(left_over(tmp_path)) == 5  # two workers, MindSpore's scheduler, the agent, the supervisor
     process.kill()
     process.wait()
     wait_for(lambda: left_over(tmp_path) == [], 5)
@@ -242,7 +256,7 @@ def test_a_heart_that_cannot_write_is_no_reason_to_end_a_run(tmp_path):
 @pytest.mark.parametrize(("option", "value"), [("workers", 0), ("restarts", -1)])
 def test_numbers_that_make_no_sense_are_refused_by_their_option(tmp_path, option, value):
     with pytest.raises(UserError, match=f"--{option} {value}"):
-        Job(("-c", "pass"), tmp_path, **{option: value})
+        Job(("-c", "pass"), tmp_path, **({"reach": Reach(per_host=value)} if option == "workers" else {option: value}))
 
 
 def pass_by(watch, seconds):
@@ -251,13 +265,16 @@ def pass_by(watch, seconds):
 
 
 def test_a_rank_may_wait_for_another_that_saves_but_not_for_ever(tmp_path):
-    sleeping = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+    folders = {"run_folder": str(tmp_path), "logs": str(tmp_path)}
+    order = {"worker": ["-c", "import time; time.sleep(60)"], "meeting_s": 9, **folders}
+    fleet = Fleet(Reach(per_host=2), order, tmp_path, os.environ, tmp_path, answering_s=9, reaching_s=9)
     try:
-        processes = Processes({rank: process.pid for rank, process in enumerate(sleeping)}, None)
-        watch = Watch(tmp_path, Deadlines(training_s=20, saving_s=80), processes, tmp_path)
+        watch = Watch(Deadlines(training_s=20, saving_s=80), fleet, tmp_path)
+        wait_for(lambda: watch.look() or len(watch.beats) == 2)
         for rank, stage in enumerate(["saving", "training"]):
-            write_beat(heartbeat_path(tmp_path, rank), first_beat(rank) | {"stage": stage, "step": 5})
-        watch.look()
+            path = heartbeat_path(tmp_path, rank)
+            write_beat(path, first_beat(rank) | {"pid": fleet.workers[rank].pid, "stage": stage, "step": 5})
+        wait_for(lambda: watch.look() or watch.beats[1]["step"] == watch.beats[0]["step"] == 5)
         pass_by(watch, 30)
         assert watch.hanging() is None
         pass_by(watch, 60)
@@ -266,6 +283,4 @@ def test_a_rank_may_wait_for_another_that_saves_but_not_for_ever(tmp_path):
         assert failure.rank == 0
         assert "while saving, step 5 (others: rank 1 training at step 5)" in failure.what
     finally:
-        for process in sleeping:
-            process.kill()
-            process.wait()
+        assert fleet.close() == []

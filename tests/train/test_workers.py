@@ -21,11 +21,13 @@ STEPS = 24
 SUPERVISOR = """
 import json, os, sys
 from pathlib import Path
+from mindgeex.train.reach import Reach
 from mindgeex.train.supervisor import Job, supervise
-from mindgeex.train.watch import Deadlines
+from mindgeex.train.deadlines import Deadlines
 folder, words = Path(sys.argv[1]), json.loads(sys.argv[2])
 deadlines = Deadlines(training_s=20, killing_s=1)
-sys.exit(supervise(Job(("-m", "mindgeex.cli.main", *words), folder, 2, 1, deadlines=deadlines), os.environ))
+job = Job(("-m", "mindgeex.cli.main", *words), folder, Reach(per_host=2), 1, deadlines=deadlines)
+sys.exit(supervise(job, os.environ))
 """
 """`mindgeex train --workers 2 --restarts 1`, less patient."""
 

@@ -25,7 +25,9 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import read_json
 from mindgeex.train.callbacks.base import Callback, StepRecord
 
-Stage = Literal["connecting", "compiling", "training", "evaluating", "saving", "finished", "stopped", "failed"]
+Stage = Literal[
+    "connecting", "loading", "compiling", "training", "evaluating", "saving", "finished", "stopped", "failed"
+]
 
 FOLDER = "heartbeats"
 ENDED = ("finished", "stopped", "failed")
