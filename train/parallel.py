@@ -156,6 +156,7 @@ def parallel_step(model: Any, optimizer: AdamW, config: ModelConfig, parallel: P
     names = [name.removeprefix("adam_m.") for name in (m.name for m in optimizer.m)]
     slices = [slices_of(name, config.shapes[name], plan, parallel) for name in names]
     update = ParallelUpdate(optimizer, tuple(count / parallel.npus for count in slices), mp)
+    loss.set_train()  # not a cell of the step, which holds only its derivative
     step = AutoParallel(ParallelStep(loss, update).set_train(), "semi_auto")
     step.dataset_strategy(((dp, 1), (dp, 1), (dp,), ()))
     if parallel.optimizer_shard > 1:
