@@ -136,7 +136,7 @@ SCALES = {"gamma": "gamma", "beta": "beta"}
 TORCH_SCALES = {"gamma": "weight", "beta": "bias"}
 MINDSPORE_STATE = (
     "epoch_num", "step_num", "global_step", "current_iterator_step", "last_overflow_iterator_step", "scale_sense",
-    "loss_scale", "learning_rate", "lr", "beta1_power", "beta2_power",
+    "loss_scale", "global_batch_size", "learning_rate", "lr", "beta1_power", "beta2_power",
 )  # fmt: skip
 """What MindSpore's training checkpoints hold beside weights and moments."""
 

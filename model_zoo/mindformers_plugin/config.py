@@ -8,6 +8,7 @@ Does not cover: `use_past`, MindFormers' paged cache of keys and values.
 from typing import Any
 
 from mindformers.models.configuration_utils import PretrainedConfig
+from mindformers.modules.transformer.transformer import TransformerOpParallelConfig
 from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
 
 from mindgeex.common.config import as_tree, build_config
@@ -34,26 +35,32 @@ PASSED_ON = frozenset({
 
 
 class MindGeeXConfig(PretrainedConfig):
-    """Sizes that are not given are those of `sizes_from`, a model's name or YAML file, or of the published model."""
+    """Sizes are those of `sizes_from`, a model's name or YAML file; without it the keys, else the published ones."""
 
     family = ""
     published = ""
 
     def __init__(self, **keys: Any):
         """Raises UserError: an unknown key, or sizes that do not fit together."""
-        source = str(keys.pop("sizes_from", self.published))
-        sizes = as_tree(load_model_config(source))
+        source = keys.pop("sizes_from", None)
+        sizes = as_tree(load_model_config(str(source or self.published)))
         if sizes.pop("family") != self.family:
             raise UserError(f"model.model_config.sizes_from is {source}, which is no model of the family {self.family}")
         own = sizes | COMPUTE
         if unknown := sorted(keys.keys() - own.keys() - PASSED_ON):
             known = [*own, "sizes_from"]
             raise UserError(f"model.model_config: unknown key '{unknown[0]}'{did_you_mean(unknown[0], known)}")
+        if source is not None:
+            keys = {name: value for name, value in keys.items() if name not in sizes}
         if keys.pop("use_past", False):
             raise UserError(
                 "model.model_config: use_past is true: this model has no paged cache; set it to false, or decode with "
                 "`mindgeex generate`, which has a cache of its own"
             )
+        if keys.get("parallel_config", True) is None:
+            del keys["parallel_config"]
+        elif isinstance(keys.get("parallel_config"), dict):
+            keys["parallel_config"] = TransformerOpParallelConfig(**keys["parallel_config"])
         eod = keys.get("eod_id", sizes["eod_id"])
         defaults = {"batch_size": 1, "is_dynamic": False, "is_encoder_decoder": False}
         if eod >= 0:

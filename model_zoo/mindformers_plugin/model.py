@@ -6,6 +6,8 @@ Covers: training on rows of S + 1 tokens or on pairs of inputs and labels; logit
 """
 
 # Shapes: B batch, S sequence, V vocabulary, N = B*S
+from typing import Any
+
 import mindspore as ms
 import numpy as np
 from mindformers.core.loss import CrossEntropyLoss
@@ -37,7 +39,7 @@ class MindGeeXForCausalLM(PreTrainedModel):
             self.argmax = ops.argmax  # for `generate`, which takes an operator that only Ascend has
         self.load_checkpoint(config)
 
-    def shard_over(self, parallel) -> None:
+    def shard_over(self, parallel: Any) -> None:
         """Cuts every operator as sharding.py says, over MindFormers' data_parallel and model_parallel."""
         refused = ("pipeline_stage", "context_parallel", "expert_parallel", "use_seq_parallel")
         for name in refused:
@@ -48,7 +50,7 @@ class MindGeeXForCausalLM(PreTrainedModel):
         self.cut.shard(((dp, 1),))
         self.counts.shard(((dp, 1), ()))
 
-    def construct(self, input_ids: Tensor, labels: Tensor | None = None) -> Tensor:
+    def construct(self, input_ids: Tensor, labels: Any = None) -> Tensor:
         """The loss while training, else the logits.
 
         Args:

@@ -35,11 +35,11 @@ class MindGeeXTokenizer(PreTrainedTokenizerFast):
         """Raises UserError: neither file is given, or one is missing or damaged."""
         keys.setdefault("pad_token", eos_token)
         keys |= {"eos_token": eos_token, "clean_up_tokenization_spaces": False}
-        if tokenizer_file is not None:
+        if tokenizer_file:
             if not Path(tokenizer_file).is_file():
                 raise UserError(f"processor.tokenizer.tokenizer_file is {tokenizer_file}: no such file")
             super().__init__(tokenizer_file=tokenizer_file, **keys)
-        elif vocab_file is not None:
+        elif vocab_file:
             path = Path(vocab_file)
             merges = Path(merges_file) if merges_file else path.parent / "merges.txt"
             super().__init__(tokenizer_object=byte_bpe(path, merges, eos_token), **keys)
