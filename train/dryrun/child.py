@@ -20,8 +20,13 @@ from mindgeex.train.batch import plan_batch
 from mindgeex.train.config import RunConfig
 
 
-def compile_step(config: RunConfig, graphs: Path) -> dict[str, Any]:
+def compile_step(config: RunConfig, graphs: Path, short: bool = True) -> dict[str, Any]:
     """Compiles it; the graph after MindSpore's `validate` is left in `graphs`.
+
+    Args:
+        config: the recipe, of one micro batch.
+        graphs: a folder.
+        short: gradients of communication are shortened; the same plan follows without.
 
     Returns:
         Layouts by parameter, seconds, bytes.
@@ -33,6 +38,7 @@ def compile_step(config: RunConfig, graphs: Path) -> dict[str, Any]:
 
     from mindgeex.model_zoo.checkpoints.native import named_parameters
     from mindgeex.model_zoo.families import build_model
+    from mindgeex.train.dryrun.short_gradients import shorten_gradients
     from mindgeex.train.optimizer import AdamW
     from mindgeex.train.parallel import parallel_step
 
@@ -44,6 +50,8 @@ def compile_step(config: RunConfig, graphs: Path) -> dict[str, Any]:
     with no_init_parameters():
         model = build_model(model_config, config.compute)
         optimizer = AdamW(named_parameters(model), config.optimizer)
+    if short:
+        shorten_gradients()
     step = parallel_step(model, optimizer, model_config, config.parallel, config.compute.attention == "flash")
     step.no_init_parameters_in_compile()
     rows, length = plan.micro_rows, model_config.seq_length
@@ -71,7 +79,7 @@ def main(request_path: Path) -> None:
     """Reads a request, compiles, writes the facts."""
     request = json.loads(request_path.read_text(encoding="utf-8"))
     config = build_config(RunConfig, request["config"], str(request_path))
-    facts = compile_step(config, Path(request["graphs"]))
+    facts = compile_step(config, Path(request["graphs"]), request.get("short", True))
     Path(request["out"]).write_text(json.dumps(facts), encoding="utf-8")
 
 

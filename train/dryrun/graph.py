@@ -1,5 +1,6 @@
 """The compiled graph as MindSpore prints it: its collectives and its matrix products.
 
+A graph that is printed once may be called many times: a block that is compiled once is called by every layer.
 Covers: the text of `save_graphs` after the pass `validate` (MindSpore 2.9). Does not cover: other versions' texts; a
 graph without any matrix product is refused rather than read as empty.
 """
@@ -7,6 +8,7 @@ graph without any matrix product is refused rather than read as empty.
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 BYTES = {"Float16": 2, "BFloat16": 2, "Float32": 4, "Int32": 4, "Int64": 8, "Bool": 1, "UInt8": 1, "Int8": 1}
@@ -15,6 +17,11 @@ PRODUCTS = ("MatMul", "BatchMatMul", "FlashAttentionScoreGrad", "FlashAttentionS
 NODE = re.compile(rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, *PRODUCTS))})\(")
 RANKS = re.compile(r"(?:group_rank_ids|rank_list): \(([\d, ]*)\)")
 INSTANCE = re.compile(r"instance name: ([^}]*)\}")
+GRAPH = re.compile(r"^subgraph @([^\s(]+)\(")
+ENTRY = re.compile(r"^# IR entry: @(\S+)", re.MULTILINE)
+CALL = re.compile(r"= (?:call (@[^\s(]+)|%\d+\[(@.*?)\])\(")
+"""A graph called by its name, or through a value that may be one of several."""
+NAME = re.compile(r"@(?!Partial\(|FuncUnion\()([^\s(),\[\]]+)")
 TENSOR = re.compile(r"<(?:Ref\[)?Tensor\[(\w+)\]\]?, \(([\d, ]*)\)")
 
 
@@ -59,29 +66,55 @@ class Product:
 
 
 def read_graph(text: str) -> tuple[list[Collective], list[Product]]:
-    """All collectives and matrix products, in the order of the text.
+    """All collectives and matrix products of a step, in the order of the text, each as often as it is computed.
 
     Raises:
-        ValueError: there is no matrix product.
+        ValueError: there is no matrix product, or one is in a graph that nothing calls.
     """
     collectives, products = [], []
     lines = text.splitlines()
+    runs, times = runs_of_graphs(text), 1
     for at, line in enumerate(lines):
+        if (header := GRAPH.match(line)) is not None:
+            times = runs[header[1]]
         if (match := NODE.search(line)) is None:
             continue
+        if not times:
+            raise ValueError(f"nothing calls the graph of {line.strip()[:80]!r}: this MindSpore prints calls otherwise")
         kind, types = match[1], TENSOR.findall(lines[at + 1])
         shapes = tuple(tuple(int(n) for n in shape.replace(",", " ").split()) for _, shape in types)
         if kind in COLLECTIVES:
             ranks = RANKS.search(line)
             is_gradient = any("scope: (Gradients/" in later for later in lines[at + 1 : at + 4])
             numbers = tuple(int(n) for n in ranks[1].replace(",", " ").split()) if ranks else ()
-            collectives.append(Collective(kind, _purpose(kind, line, is_gradient), numbers, types[0][0], shapes[0]))
+            purpose = _purpose(kind, line, is_gradient)
+            collectives += [Collective(kind, purpose, numbers, types[0][0], shapes[0])] * times
         else:
             flags = re.findall(r"Bool\((\d)\)", line.partition("{")[0])
-            products.append(Product(kind, shapes, bool(flags) and flags[0] == "1"))
+            products += [Product(kind, shapes, bool(flags) and flags[0] == "1")] * times
     if not products:
         raise ValueError("the graph has no matrix product: this MindSpore prints it in another way")
     return collectives, products
+
+
+def runs_of_graphs(text: str) -> dict[str, int]:
+    """How often a step runs each graph of the text; 0: nothing calls it."""
+    sites: dict[str, list[str]] = {}
+    caller = ""
+    for line in text.splitlines():
+        if (header := GRAPH.match(line)) is not None:
+            caller = header[1]
+            sites.setdefault(caller, [])
+        elif (call := CALL.search(line)) is not None:
+            for name in NAME.findall(call[1] or call[2]):
+                sites.setdefault(name, []).append(caller)
+    entry = ENTRY.search(text)
+
+    @cache
+    def runs(name: str) -> int:
+        return int(entry is not None and name == entry[1]) + sum(runs(caller) for caller in sites[name])
+
+    return {name: runs(name) for name in sites}
 
 
 def _purpose(kind: str, line: str, is_gradient: bool) -> str:
