@@ -53,15 +53,17 @@ def ip(*words: str) -> str:
 
 
 @contextlib.contextmanager
-def network(folder: Path, count: int, number: int | None = None) -> Iterator[Network]:
+def network(folder: Path, count: int) -> Iterator[Network]:
     """So many hosts; the test is skipped where none can be made.
 
     Args:
         folder: for the stand-in.
         count: of hosts.
-        number: of the network, 10.77.NUMBER.0; by default it depends on this process.
     """
-    number = os.getpid() % 250 if number is None else number
+    free = (
+        n % 250 for n in range(os.getpid(), os.getpid() + 250) if not Path(f"/run/netns/mindgeex-{n % 250}").exists()
+    )
+    number = next(free)  # a test that was killed leaves its namespaces
     switch, hosts = f"mindgeex-{number}", tuple(f"10.77.{number}.{place}" for place in range(1, count + 1))
     made: list[str] = []
     try:
