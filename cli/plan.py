@@ -10,6 +10,8 @@ def plan(
     out: Path | None = None,
     json: bool = False,
     save_graphs: Path | None = None,
+    search: int = 0,
+    confirm: int = 0,
 ) -> None:
     """Compile a recipe's training step for a simulated cluster: memory, communication and time of one NPU.
 
@@ -22,14 +24,27 @@ def plan(
         out: folder for plan.html and plan.json.
         json: print one JSON object instead of text.
         save_graphs: keep MindSpore's compiled graph in this folder.
+        search: instead, rank the legal layouts of the recipe's NPUs by predicted time, and show this many.
+        confirm: compile this many of the best of the search.
     """
     import json as json_module
 
     from mindgeex.common.html import write_page
     from mindgeex.train.config import load_recipe
     from mindgeex.train.dryrun.plan import make_plan
-    from mindgeex.train.dryrun.report import as_json, sections, summary_lines
+    from mindgeex.train.dryrun.report import as_json, search_json, search_lines, sections, summary_lines
 
+    if search or confirm:
+        from mindgeex.train.dryrun.search import search as rank_layouts
+
+        candidates = rank_layouts(load_recipe(recipe, set))
+        shown = candidates[: search or confirm]
+        plans = [make_plan(candidate.config) for candidate in candidates[:confirm]]
+        if json:
+            print(json_module.dumps(search_json(shown, plans), indent=2))
+        else:
+            print("\n".join(search_lines(candidates, shown, plans)))
+        return
     made = make_plan(load_recipe(recipe, set), rank, save_graphs)
     print(json_module.dumps(as_json(made), indent=2) if json else "\n".join(summary_lines(made)))
     if out is not None:

@@ -14,8 +14,8 @@ from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm
 
 
-class Block(nn.Cell):
-    """x + Attention(LN(x)), then + FeedForward(LN(...)); serves as the top query layer, too."""
+class Branches(nn.Cell):
+    """x + Attention(...), then + FeedForward(LN(...)): what a block and the top query layer have in common."""
 
     def __init__(self, config: ModelConfig, index: int, compute: ComputeConfig):
         super().__init__()
@@ -26,15 +26,6 @@ class Block(nn.Cell):
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
-
-    def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
-        """Self-attention: the queries come from the block's own input."""
-        source_BTH = self.attention_norm(x_BTH)
-        return self.answer(x_BTH, source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
-
-    def ask(self, query_BTH: Tensor, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
-        """The top query layer: the queries come from outside and are not normalised."""
-        return self.answer(x_BTH, query_BTH, self.attention_norm(x_BTH), positions_BT, mask_B1TK, seeds_B)
 
     def answer(
         self,
@@ -50,6 +41,37 @@ class Block(nn.Cell):
         x_BTH = self.attention_residual(x_BTH, self.attention_dropout(attended_BTH, seeds_B))
         fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH))
         return self.feed_forward_residual(x_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
+
+
+class Block(Branches):
+    """x + Attention(LN(x)), then + FeedForward(LN(...))."""
+
+    def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
+        """Self-attention: the queries come from the block's own input."""
+        source_BTH = self.attention_norm(x_BTH)
+        return self.answer(x_BTH, source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
+
+
+class TopQuery(Branches):
+    """The last block: its queries come from outside and are not normalised."""
+
+    def construct(
+        self, query_BTH: Tensor, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
+    ) -> Tensor:
+        """Queries and the blocks' output -> what the head reads, [B, T, H]."""
+        return self.answer(x_BTH, query_BTH, self.attention_norm(x_BTH), positions_BT, mask_B1TK, seeds_B)
+
+
+class TiedHead(nn.Cell):
+    """Logits through a table that another layer owns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matmul = ops.MatMul(transpose_b=True)
+
+    def construct(self, x_NH: Tensor, weight_VH: Tensor) -> Tensor:
+        """[N, H], [V, H] -> [N, V], in the type of the former."""
+        return self.matmul(x_NH, weight_VH.astype(x_NH.dtype))
 
 
 class CodeGeeX(nn.Cell):
@@ -72,8 +94,8 @@ class CodeGeeX(nn.Cell):
         self.query_embedding = Embedding(config.seq_length, hidden, std, compute)
         # The original takes this one's softmax in float32, whatever the blocks do.
         exact = dataclasses.replace(compute, softmax_dtype="float32")
-        self.top_query = Block(config, config.num_layers - 1, exact)
-        self.head = ops.MatMul(transpose_b=True)
+        self.top_query = TopQuery(config, config.num_layers - 1, exact)
+        self.head = TiedHead()
 
     def construct(self, ids_BS: Tensor, seeds_B: Tensor) -> Tensor:
         """Ids [B, S] int32, and the seeds of the rows' dropout (int32 [B]) -> logits [B, S, V].
@@ -90,10 +112,10 @@ class CodeGeeX(nn.Cell):
         for block in self.blocks:
             x_BTH = block(x_BTH, positions_BT, mask_B1TK, seeds_B)
         x_BTH = self.final_norm(x_BTH)
-        return self.top_query.ask(self.query_embedding(positions_BT), x_BTH, positions_BT, mask_B1TK, seeds_B)
+        return self.top_query(self.query_embedding(positions_BT), x_BTH, positions_BT, mask_B1TK, seeds_B)
 
     def logits(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, V], through the word embedding's own table."""
         x_NH = x_BTH.reshape(-1, self.config.hidden_size)
-        logits_NV = self.head(x_NH, self.word_embedding.weight.astype(x_BTH.dtype))
+        logits_NV = self.head(x_NH, self.word_embedding.weight)
         return logits_NV.reshape(x_BTH.shape[:-1] + (self.config.vocab_size,))

@@ -171,6 +171,7 @@ def sharding_plan(config: ModelConfig, dp: int, mp: int, flash: bool = False) ->
         **under("embedding_dropout", dropout(rows)),
         **under("blocks.*", one),
         **under("final_norm", layer_norm(dp)),
+        "head.matmul": ((dp, 1), (mp, 1)),
     }
     if config.family == "codegeex":
         plan |= {
@@ -178,10 +179,9 @@ def sharding_plan(config: ModelConfig, dp: int, mp: int, flash: bool = False) ->
             "embed": (rows, rows),
             "query_embedding.gather": ((1, 1), (dp, 1)),
             **under("top_query", one),
-            "head": ((dp, 1), (mp, 1)),
         }
     else:
-        plan |= {"head.matmul": ((dp, 1), (mp, 1)), "head.add": ((dp, mp), (mp,))}
+        plan |= {"head.add": ((dp, mp), (mp,))}
     return plan
 
 
@@ -194,10 +194,35 @@ def check_divisible(config: ModelConfig, mp: int) -> None:
     sizes = {name: getattr(config, name) for name in ("num_heads", "feed_forward_size", "vocab_size")}
     if all(size % mp == 0 for size in sizes.values()):
         return
-    legal = [n for n in range(1, config.num_heads + 1) if all(size % n == 0 for size in sizes.values())]
-    nearest = min(legal, key=lambda n: (abs(n - mp), n))
+    nearest = min(legal_mp(config), key=lambda n: (abs(n - mp), n))
     name, size = next((name, size) for name, size in sizes.items() if size % mp)
     raise UserError(f"parallel.mp={mp} does not divide {name}={size}: set parallel.mp={nearest}")
+
+
+def legal_mp(config: ModelConfig) -> list[int]:
+    """Every mp that cuts nothing in two, ascending."""
+    sizes = (config.num_heads, config.feed_forward_size, config.vocab_size)
+    return [n for n in range(1, config.num_heads + 1) if all(size % n == 0 for size in sizes)]
+
+
+def check_shard(config: ModelConfig, mp: int, dp: int, shard: int) -> None:
+    """Refuses a number of optimizer shards that divides the first axis of no tensor that mp left.
+
+    Raises:
+        UserError: with the nearest number that divides one.
+    """
+    plan = sharding_plan(config, dp, mp)
+    axes = set()
+    for name, shape in config.shapes.items():
+        cuts = cuts_of(name, plan)
+        axes.add(shape[0] // (cuts[0] if cuts else 1))
+    legal = [n for n in range(1, dp + 1) if dp % n == 0 and any(axis % n == 0 for axis in axes)]
+    if shard not in legal:
+        nearest = min(legal, key=lambda n: (abs(n - shard), n))
+        raise UserError(
+            f"parallel.optimizer_shard={shard} divides the first axis of no tensor (after mp={mp}: "
+            f"{', '.join(map(str, sorted(axes)))}): set parallel.optimizer_shard={nearest}"
+        )
 
 
 def under(prefix: str, plan: Mapping[str, Cuts]) -> dict[str, Cuts]:

@@ -63,7 +63,10 @@ class AdamW(nn.Cell):
         """One update. Gradients in the order of the parameters; they count `factor` times, a scalar."""
         if self.fused is not None:
             return self.fused(self.parameters, self.m, self.v, gradients, factor, scalars)
-        gradients = _scaled(gradients, factor)
+        return self.update(scaled(gradients, factor), scalars)
+
+    def update(self, gradients: tuple[Tensor, ...], scalars: Tensor) -> Any:
+        """One update by MindSpore's kernel."""
         update = ops.partial(_update, self.config.beta1, self.config.beta2, scalars[0], scalars[1], scalars[2])
         return self.map(update, self.parameters, self.m, self.v, self.decayed, gradients)
 
@@ -73,7 +76,7 @@ def global_norm(gradients: tuple[Tensor, ...]) -> Tensor:
     return ops.sqrt(ops.addn(ops.HyperMap()(_square_sum, gradients)))
 
 
-def _scaled(gradients: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
+def scaled(gradients: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
     """Every gradient times a scalar."""
     return ops.HyperMap()(ops.partial(_times, factor), gradients)
 

@@ -19,9 +19,10 @@ def test_the_loss_of_cut_logits_and_its_gradients_are_those_of_whole_ones(name):
     rng = np.random.default_rng(3)
     rows = ms.Tensor(rng.integers(0, config.vocab_size, (2, 33), dtype=np.int32))
     weights = ms.Tensor(rng.random((2, 32), dtype=np.float32))
-    arguments = (rows, weights, ms.Tensor([1, 2], ms.int32), ms.Tensor(0.5, ms.float32))
+    seeds, factor = ms.Tensor([1, 2], ms.int32), ms.Tensor(0.5, ms.float32)
+    whole_loss, cut_loss = WeightedLoss(TokenLoss(model)), ParallelLoss(model, config.vocab_size)
     results = []
-    for loss in (WeightedLoss(TokenLoss(model)), ParallelLoss(model, config.vocab_size)):
+    for loss, arguments in ((whole_loss, (rows, weights, seeds, factor)), (cut_loss, (rows, weights * factor, seeds))):
         gradient = ms.value_and_grad(loss, None, weights=ms.ParameterTuple(model.trainable_params()))
         results.append(gradient(*arguments))
     (whole, whole_gradients), (cut, cut_gradients) = results

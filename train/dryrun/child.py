@@ -52,14 +52,14 @@ def compile_step(config: RunConfig, graphs: Path, short: bool = True) -> dict[st
         optimizer = AdamW(named_parameters(model), config.optimizer)
     if short:
         shorten_gradients()
-    step = parallel_step(model, optimizer, model_config, config.parallel, config.compute.attention == "flash")
+    flash = config.compute.attention == "flash"
+    step = parallel_step(model, optimizer, model_config, config.parallel, flash, plan.accumulate)
     step.no_init_parameters_in_compile()
-    rows, length = plan.micro_rows, model_config.seq_length
+    rows, length = plan.worker_rows, model_config.seq_length
     arrays = (
         np.zeros((rows, length + 1), np.int32),
         np.zeros((rows, length), np.float32),
         np.zeros(rows, np.int32),
-        np.zeros((), np.float32),
     )
     built = time.perf_counter()
     step.compile(*map(ms.Tensor, arrays))

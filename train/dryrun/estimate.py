@@ -1,10 +1,12 @@
 """Memory, communication and time of one NPU, from the layouts and the graph that MindSpore compiled.
 
 memory = weights + both moments + gradients + gathered weights + activations + logits
-time   = products / (peak x efficiency) + other operators' bytes / memory bandwidth + collectives / link bandwidth
+time   = (products / (peak x efficiency) + other operators' bytes / memory bandwidth + collectives / link bandwidth)
+         x (1 + bubble)
 
-Formulas of activations: Korthikanti et al. 2022 (Reducing Activation Recomputation in Large Transformer Models),
-table 2, with our types: masks of dropout are hashed, not kept; softmax keeps its result in its own type.
+Every line of memory names its source; activations: Korthikanti et al. 2022 (Reducing Activation Recomputation in Large
+Transformer Models), section 4.2, with our types: masks of dropout are hashed, not kept; softmax keeps its
+result in its own type.
 Covers: dense transformers of both families. Does not cover: fragmentation, MindSpore's workspace, operators that the
 backend fuses; the estimates of time are rooflines, not measurements.
 """
@@ -13,12 +15,14 @@ backend fuses; the estimates of time are rooflines, not measurements.
 import math
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.train.dryrun.graph import Collective, Product
 from mindgeex.train.parallel_config import ParallelConfig
+from mindgeex.train.pipeline import bubble, layers_of_stage, micro_batches_in_flight
 
 PUBLISHED = {"npus": 1536, "tokens_per_day": 54.3e9, "step_s": 10.0, "tokens_per_s_per_npu": 409.0}
 """CodeGeeX-13B's pre-training, padding included (README of the CodeGeeX repository)."""
@@ -55,6 +59,8 @@ class Line:
     name: str
     value: int
     formula: str
+    source: str = ""
+    """Where the formula is from."""
 
 
 def read_layouts(raw: dict[str, list[Any]]) -> list[Layout]:
@@ -62,15 +68,25 @@ def read_layouts(raw: dict[str, list[Any]]) -> list[Layout]:
     layouts = []
     for name, (mesh, tensor_map, piece, _, _, group, shape, *_) in raw.items():
         name = re.sub(r"^.*?(?:model|optimizer)\.", "", name)  # of the cells around it
-        if not name.startswith(("adam_", "args", "update.", "step.")):
+        if not name.startswith(("adam_", "args", "update.", "step.", "accu_grads.")):
             shards = int(group.partition("-")[0]) if group else 1  # a group is named "size-hash"
             held = (piece[0] // shards, *piece[1:]) if piece else ()
             layouts.append(Layout(name, tuple(shape), held, tuple(mesh), tuple(tensor_map), shards))
     return layouts
 
 
+LAYOUTS, KORTHIKANTI, HSDP = "MindSpore's layouts", "Korthikanti et al. 2022", "Rajbhandari et al. 2020, section 5"
+A_BLOCK = f"{KORTHIKANTI}, section 4.2, equation 2"
+
+
 def memory(
-    config: ModelConfig, compute: ComputeConfig, parallel: ParallelConfig, rows: int, held: list[Layout]
+    config: ModelConfig,
+    compute: ComputeConfig,
+    parallel: ParallelConfig,
+    rows: int,
+    held: list[Layout],
+    stage: int = 0,
+    micro_batches: int = 1,
 ) -> list[Line]:
     """Bytes of one NPU.
 
@@ -80,11 +96,15 @@ def memory(
         parallel: the mesh.
         rows: that the NPU computes at once.
         held: layouts of the weights.
+        stage: of the pipeline.
+        micro_batches: of a step.
     """
     seq, hidden, mp, width = config.seq_length, config.hidden_size, parallel.mp, 4 if compute.dtype == "float32" else 2
     softmax_width = 4 if compute.softmax_dtype == "float32" else 2
     values = sum(layout.values for layout in held)
     gathered = sum(layout.values * layout.shards for layout in held)
+    gradients = values if parallel.optimizer_level != "level1" else gathered
+    layers, flying = layers_of_stage(stage, config, parallel), micro_batches_in_flight(stage, parallel, micro_batches)
     rows_values = rows * seq * hidden
     scores = rows * config.num_heads // mp * seq * seq
     # Kept by a block: its input and the inputs of both norms (float32), of the linear layers, and what is cut over mp.
@@ -92,23 +112,28 @@ def memory(
     cut = rows_values * width * 4 // mp + rows * seq * config.feed_forward_size * width * 3 // mp
     attention = 0 if compute.attention == "flash" else scores * (softmax_width + width)
     block = whole + cut + attention
-    kept = config.num_layers * (rows_values * width if compute.recompute else block)
-    logits = rows * seq * config.vocab_size // mp
+    kept = int(layers * flying * (rows_values * width if compute.recompute else block))
+    logits = rows * seq * config.vocab_size // mp if stage == parallel.pp - 1 else 0
+    one_block = "B S H (8 + 4w) + (4 B S H + 3 B S F) w / mp" + (" + A/mp B S S (softmax + w)" if attention else "")
     lines = [
-        Line("weights", 4 * values, "float32 slices"),
-        Line("moments", 8 * values, "two float32 slices a weight"),
-        Line("gradients", 4 * (values if parallel.optimizer_level != "level1" else gathered), "float32"),
-        Line("activations kept", kept, f"{config.num_layers} x " + ("B S H (inputs of recomputed blocks)" if
-             compute.recompute else "a block")),
-        Line("one block at work", block if compute.recompute else 0,
-             "B S H (8 + 4w) + (4 B S H + 3 B S F) w / mp" + (" + A/mp B S S (softmax + w)" if attention else "")),
-        Line("logits", logits * (width + 4 * 3), "B S V / mp in compute type; three more in float32"),
-        Line("mask", rows * seq * seq * (1 if compute.attention == "flash" else 4), "B S S"),
+        Line("weights", 4 * values, "float32 slices", LAYOUTS),
+        Line("moments", 8 * values, "two float32 slices a weight", f"{LAYOUTS}; Loshchilov and Hutter 2019"),
+        Line("gradients", 4 * gradients, "float32; level1 whole, else slices", HSDP),
+        Line("activations kept", kept, f"{layers} layers x {flying:g} micro batches x "
+             + ("B S H w (inputs of recomputed blocks)" if compute.recompute else one_block),
+             (f"{KORTHIKANTI}, section 5" if compute.recompute else A_BLOCK)
+             + ("; Narayanan et al. 2021, section 2.2" if parallel.pp > 1 else "")),
+        Line("one block at work", block if compute.recompute else 0, one_block, A_BLOCK),
+        Line("logits", logits * (width + 4 * 3), "B S V / mp in compute type; three more in float32",
+             f"{KORTHIKANTI}, section 4.3; train/parallel.py"),
+        Line("mask", rows * seq * seq * (1 if compute.attention == "flash" else 4), "B S S", "model_zoo/attention.py"),
     ]  # fmt: skip
+    if micro_batches > 1:
+        lines.append(Line("accumulators", 4 * gradients, "float32, as the gradients", "train/parallel.py"))
     if parallel.optimizer_shard > 1:
-        layers = 2 if parallel.optimizer_level == "level3" else config.num_layers
-        lines.append(Line("gathered weights", width * gathered * layers // config.num_layers,
-                          "compute type; level3 keeps two layers of them, levels 1 and 2 all"))  # fmt: skip
+        there = min(layers, 2) if parallel.optimizer_level == "level3" else layers
+        lines.append(Line("gathered weights", width * gathered * there // layers,
+                          "compute type; level3 keeps two layers of them, levels 1 and 2 all", HSDP))  # fmt: skip
     return lines
 
 
@@ -127,24 +152,35 @@ class Traffic:
     seconds: float
 
 
-def traffic(collectives: list[Collective], parallel: ParallelConfig) -> list[Traffic]:
+SHARES: dict[str, Callable[[int], float]] = {
+    "AllReduce": lambda size: 2 * (size - 1) / size,
+    "AllGather": lambda size: size - 1,
+    "Send": lambda _: 1,
+    "Receive": lambda _: 1,
+}
+"""Of what an NPU puts in, how much goes over every link."""
+
+
+def traffic(collectives: list[Collective], parallel: ParallelConfig, rank: int = 0) -> list[Traffic]:
     """Collectives grouped, with the seconds of a ring at the slowest link on its way.
 
     An AllReduce of n bytes among g moves 2 (g - 1) / g n over every link, a ReduceScatter (g - 1) / g n, an AllGather
-    (g - 1) n of what an NPU puts in (Thakur et al. 2005).
+    (g - 1) n of what an NPU puts in (Thakur et al. 2005); a Send or a Receive n. `rank` is who speaks.
     """
     sums: dict[tuple[str, str, int, str], list[float]] = defaultdict(lambda: [0, 0, 0.0])
     for item in collectives:
         ranks = item.ranks or tuple(range(parallel.npus))
+        if item.kind in ("Send", "Receive"):
+            ranks = (rank, *ranks)
         size = len(ranks)
         servers = {rank // parallel.npus_per_server for rank in ranks}
         reach = "inside" if len(servers) == 1 else "across"
         bandwidth = parallel.inside_gb_per_s if reach == "inside" else parallel.across_gb_per_s
-        share = {"AllReduce": 2 * (size - 1) / size, "AllGather": size - 1}.get(item.kind, (size - 1) / size)
+        share = SHARES.get(item.kind, lambda size: (size - 1) / size)(size)
         entry = sums[(item.kind, item.purpose, size, reach)]
-        entry[0] += 1
-        entry[1] += item.bytes
-        entry[2] += share * item.bytes / (bandwidth * 1e9)
+        entry[0] += item.count
+        entry[1] += item.bytes * item.count
+        entry[2] += share * item.bytes * item.count / (bandwidth * 1e9)
     return [Traffic(*key, int(n), int(size), seconds) for key, (n, size, seconds) in sorted(sums.items())]
 
 
@@ -159,6 +195,10 @@ class Times:
     """Communication inside blocks, which waits."""
     optimizer_s: float
     """Gathers and reductions of weights and gradients, which can overlap with products."""
+    pipeline_s: float
+    """Messages between stages, which wait."""
+    bubble: float
+    """A stage's idle time over its busy time."""
     tokens: int
     """Of a step of all NPUs."""
     peak_flops: float
@@ -166,14 +206,19 @@ class Times:
     """Of a step of one NPU, without what is computed again."""
 
     @property
+    def busy_s(self) -> float:
+        """Of a stage with all its micro batches."""
+        return self.others_s + self.tensor_parallel_s + self.products_s + self.pipeline_s
+
+    @property
     def step_s(self) -> float:
         """With weights and gradients travelling while products are computed."""
-        return self.others_s + self.tensor_parallel_s + max(self.products_s, self.optimizer_s)
+        return self.busy_s * (1 + self.bubble) + max(0.0, self.optimizer_s - self.products_s)
 
     @property
     def serial_s(self) -> float:
         """With nothing overlapping."""
-        return self.others_s + self.tensor_parallel_s + self.products_s + self.optimizer_s
+        return self.busy_s * (1 + self.bubble) + self.optimizer_s
 
     @property
     def tokens_per_day(self) -> float:
@@ -194,23 +239,27 @@ def times(
     products: list[Product],
     groups: list[Traffic],
     accumulate: int = 1,
+    stage: int = 0,
 ) -> Times:
-    """The roofline of one step."""
-    flops = sum(product.flops for product in products)
+    """The roofline of one step, from what an NPU computes and says in one micro batch."""
+    flops = sum(product.flops * product.count for product in products)
     width = 4 if compute.dtype == "float32" else 2
     seq, passes = config.seq_length, 4 if compute.recompute else 3
     narrow = 24 * rows * seq * config.hidden_size * width  # norms, dropouts, residuals: read and written, a pass
     scores = 0 if compute.attention == "flash" else 8 * rows * config.num_heads // parallel.mp * seq * seq * width
-    moved = passes * config.num_layers * (narrow + scores)
-    apart = {"weights", "gradients"}
+    moved = passes * layers_of_stage(stage, config, parallel) * (narrow + scores)
+    once = {"weights", "gradients", "table"}
     efficient = parallel.peak_tflops * 1e12 * parallel.matmul_efficiency
     return Times(
         flops=flops * accumulate,
         products_s=flops * accumulate / efficient,
         others_s=moved * accumulate / (parallel.memory_gb_per_s * 1e9),
-        tensor_parallel_s=sum(group.seconds for group in groups if group.purpose not in apart) * accumulate,
-        optimizer_s=sum(group.seconds for group in groups if group.purpose in apart),
+        tensor_parallel_s=sum(group.seconds for group in groups if group.purpose not in once | {"pipeline"})
+        * accumulate,
+        optimizer_s=sum(group.seconds for group in groups if group.purpose in once),
+        pipeline_s=sum(group.seconds for group in groups if group.purpose == "pipeline") * accumulate,
+        bubble=bubble(parallel, accumulate),
         tokens=rows * seq * parallel.dp * accumulate,
         peak_flops=parallel.peak_tflops * 1e12,
-        model_flops=3 * config.forward_flops_per_token() * rows * seq * accumulate // parallel.mp,
+        model_flops=3 * config.forward_flops_per_token() * rows * seq * accumulate // (parallel.mp * parallel.pp),
     )

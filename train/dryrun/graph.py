@@ -15,6 +15,7 @@ BYTES = {"Float16": 2, "BFloat16": 2, "Float32": 4, "Int32": 4, "Int64": 8, "Boo
 COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "AlltoAll", "AllToAll", "Send", "Receive", "Broadcast")
 PRODUCTS = ("MatMul", "BatchMatMul", "FlashAttentionScoreGrad", "FlashAttentionScore")
 NODE = re.compile(rf"= (?:PrimFunc_)?({'|'.join((*COLLECTIVES, *PRODUCTS))})\(")
+PEER = re.compile(r"(?:dest|src)_rank: I64\((\d+)\)")
 RANKS = re.compile(r"(?:group_rank_ids|rank_list): \(([\d, ]*)\)")
 INSTANCE = re.compile(r"instance name: ([^}]*)\}")
 GRAPH = re.compile(r"^subgraph @([^\s(]+)\(")
@@ -31,12 +32,15 @@ class Collective:
 
     kind: str
     purpose: str
-    """forward, backward, redistribution, weights (HSDP gathers), gradients or norm."""
+    """forward, backward, pipeline, table (a tied one, between stages), redistribution, weights (HSDP gathers),
+    gradients or norm."""
     ranks: tuple[int, ...]
-    """Who takes part; empty: all."""
+    """Who takes part; empty: all. Of Send and Receive: the other one."""
     dtype: str
     shape: tuple[int, ...]
     """Of what an NPU puts in."""
+    count: int = 1
+    """How often."""
 
     @property
     def bytes(self) -> int:
@@ -52,6 +56,8 @@ class Product:
     shapes: tuple[tuple[int, ...], ...]
     transposes: bool
     """The first input is transposed: what is summed over is its last axis but one."""
+    count: int = 1
+    """How often."""
 
     @property
     def flops(self) -> int:
@@ -87,8 +93,13 @@ def read_graph(text: str) -> tuple[list[Collective], list[Product]]:
             ranks = RANKS.search(line)
             is_gradient = any("scope: (Gradients/" in later for later in lines[at + 1 : at + 4])
             numbers = tuple(int(n) for n in ranks[1].replace(",", " ").split()) if ranks else ()
-            purpose = _purpose(kind, line, is_gradient)
-            collectives += [Collective(kind, purpose, numbers, types[0][0], shapes[0])] * times
+            said, purpose = 0, _purpose(kind, line, is_gradient)
+            if kind in ("Send", "Receive") and (peer := PEER.search(line)):
+                # The other's place in the group; what a Receive takes in is a placeholder.
+                numbers, said = (numbers[int(peer[1])],), -1
+            if purpose == "pipeline" and len(shapes[said]) == 2:
+                purpose = "table"
+            collectives += [Collective(kind, purpose, numbers, types[said][0], shapes[said])] * times
         else:
             flags = re.findall(r"Bool\((\d)\)", line.partition("{")[0])
             products += [Product(kind, shapes, bool(flags) and flags[0] == "1")] * times
@@ -120,13 +131,15 @@ def runs_of_graphs(text: str) -> dict[str, int]:
 def _purpose(kind: str, line: str, is_gradient: bool) -> str:
     instance = INSTANCE.search(line)
     name = instance[1] if instance else ""
+    if kind in ("Send", "Receive"):
+        return "pipeline"
     if name.startswith("redistribution"):
         return "redistribution"
     if "parallel_optimizer" in name:
         return "weights" if kind == "AllGather" else "gradients"
-    if "mirror" in name:
+    if "mirror" in name or kind == "ReduceScatter":
         return "gradients"
-    if name in ("sum_votes", "sum_squares"):
+    if name in ("sum_votes", "sum_squares", "sum_losses"):
         return "norm"
     return "backward" if is_gradient else "forward"
 

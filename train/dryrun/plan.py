@@ -19,11 +19,12 @@ from typing import Any
 from mindgeex.common.config import as_tree
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ModelConfig, load_model_config
-from mindgeex.train.batch import plan_batch
+from mindgeex.train.batch import BatchPlan, plan_batch
 from mindgeex.train.config import RunConfig
 from mindgeex.train.dryrun import estimate
 from mindgeex.train.dryrun.graph import find_graph, read_graph
 from mindgeex.train.dryrun.standins import cluster_environment
+from mindgeex.train.pipeline import check_micro_batches, check_pieces
 
 ROOMS = Path(__file__).parents[2]
 SOURCES = ("model_zoo/*.py", "train/*.py", "train/dryrun/*.py")
@@ -42,9 +43,19 @@ class Plan:
     """Layouts, collectives, products, seconds and bytes of the compilation."""
 
     @property
+    def batch(self) -> BatchPlan:
+        """A step cut up."""
+        return plan_batch(self.config.batch, self.model.seq_length, self.config.parallel.dp)
+
+    @property
     def rows(self) -> int:
         """Of an mp group in one micro batch."""
-        return plan_batch(self.config.batch, self.model.seq_length, self.config.parallel.dp).micro_rows
+        return self.batch.micro_rows
+
+    @property
+    def stage(self) -> int:
+        """Of the pipeline."""
+        return self.rank // self.config.parallel.stage_npus
 
     @property
     def layouts(self) -> list[estimate.Layout]:
@@ -54,27 +65,30 @@ class Plan:
     @property
     def memory(self) -> list[estimate.Line]:
         """Bytes by what they are for."""
-        parallel = self.config.parallel
-        return estimate.memory(self.model, self.config.compute, parallel, self.rows, self.layouts)
+        config, micro_batches = self.config, self.batch.accumulate
+        return estimate.memory(
+            self.model, config.compute, config.parallel, self.rows, self.layouts, self.stage, micro_batches
+        )
 
     @property
     def traffic(self) -> list[estimate.Traffic]:
         """Collectives of a step."""
         items = [
-            estimate.Collective(i["kind"], i["purpose"], tuple(i["ranks"]), i["dtype"], tuple(i["shape"]))
+            estimate.Collective(i["kind"], i["purpose"], tuple(i["ranks"]), i["dtype"], tuple(i["shape"]), i["count"])
             for i in self.facts["collectives"]
         ]
-        return estimate.traffic(items, self.config.parallel)
+        return estimate.traffic(items, self.config.parallel, self.rank)
 
     @property
     def times(self) -> estimate.Times:
         """The roofline."""
         products = [
-            estimate.Product(i["kind"], tuple(map(tuple, i["shapes"])), i["transposes"]) for i in self.facts["products"]
+            estimate.Product(i["kind"], tuple(map(tuple, i["shapes"])), i["transposes"], i["count"])
+            for i in self.facts["products"]
         ]
         return estimate.times(
             self.model, self.config.compute, self.config.parallel, self.rows, products, self.traffic,
-            plan_batch(self.config.batch, self.model.seq_length, self.config.parallel.dp).accumulate,
+            self.batch.accumulate, self.stage,
         )  # fmt: skip
 
 
@@ -90,7 +104,7 @@ def make_plan(config: RunConfig, rank: int = 0, save_graphs: Path | None = None,
     Raises:
         UserError: settings that do not fit together, or that MindSpore refuses.
     """
-    from mindgeex.model_zoo.sharding import check_divisible
+    from mindgeex.model_zoo.sharding import check_divisible, check_shard
 
     if config.model is None:
         raise UserError("a plan needs model: name a model, such as codegeex_13b")
@@ -98,14 +112,15 @@ def make_plan(config: RunConfig, rank: int = 0, save_graphs: Path | None = None,
     if not 0 <= rank < parallel.npus:
         raise UserError(f"rank {rank} is not one of {parallel.npus} NPUs: choose 0 to {parallel.npus - 1}")
     check_divisible(model, parallel.mp)
+    check_pieces(model, parallel)
+    check_shard(model, parallel.mp, parallel.dp, parallel.optimizer_shard)
     batch = plan_batch(config.batch, model.seq_length, parallel.dp)
-    if batch.accumulate > 1:
-        # The partitioner sees one micro batch; the rest of the step repeats it.
-        tokens = batch.micro_rows * parallel.dp * model.seq_length
-        one = dataclasses.replace(config.batch, tokens_per_step=tokens, micro_rows=batch.micro_rows, accumulate=1)
-        compiled = dataclasses.replace(config, batch=one)
-    else:
-        compiled = config
+    check_micro_batches(parallel, batch.accumulate)
+    # A graph of as few micro batches as show all that is said; the rest of the step repeats them.
+    count = parallel.pp
+    tokens = batch.micro_rows * count * parallel.dp * model.seq_length
+    one = dataclasses.replace(config.batch, tokens_per_step=tokens, micro_rows=batch.micro_rows, accumulate=count)
+    compiled = dataclasses.replace(config, batch=one)
     cache = cache or Path.home() / ".cache" / "mindgeex" / "plans"
     known = cache / f"{plan_key(compiled, model, rank)}.json"
     if save_graphs is None and known.is_file():
@@ -159,15 +174,29 @@ def compile_facts(
             raise UserError(f"MindSpore could not compile this step: {last_error(log, code)} ({log})")
         raw = json.loads(out.read_text(encoding="utf-8"))
         collectives, products = read_graph(find_graph(graphs).read_text(encoding="utf-8"))
+    micro_batches = config.batch.accumulate or 1
     weights = [dataclasses.asdict(layout) for layout in estimate.read_layouts(raw.pop("layouts"))]
     return {
         **raw,
         "cann": cann,
         "total_s": time.perf_counter() - started,
         "weights": weights,
-        "collectives": [dataclasses.asdict(item) for item in collectives],
-        "products": [dataclasses.asdict(item) for item in products],
+        "collectives": [dataclasses.asdict(item) for item in of_one_micro_batch(collectives, micro_batches)],
+        "products": [dataclasses.asdict(item) for item in of_one_micro_batch(products, micro_batches)],
     }
+
+
+def of_one_micro_batch(items: list[Any], micro_batches: int) -> list[Any]:
+    """Equal ones counted; of what every micro batch says or computes, one's share."""
+    counts: dict[Any, int] = {}
+    for item in items:
+        one = dataclasses.replace(item, count=1)
+        counts[one] = counts.get(one, 0) + item.count
+    each = ("forward", "backward", "pipeline")
+    return [
+        dataclasses.replace(item, count=count // micro_batches if getattr(item, "purpose", each[0]) in each else count)
+        for item, count in counts.items()
+    ]
 
 
 def last_error(log: Path, code: int) -> str:

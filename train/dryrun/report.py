@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mindgeex.common.html import Section
 from mindgeex.train.dryrun.estimate import PUBLISHED, Layout
 from mindgeex.train.dryrun.plan import Plan
+from mindgeex.train.dryrun.search import Candidate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,6 +72,9 @@ def remedies(plan: Plan) -> list[str]:
     if parallel.optimizer_shard < parallel.dp:
         states = by_name["weights"] + by_name["moments"] + by_name["gradients"]
         found.append((states // 2, f"parallel.optimizer_shard={min(parallel.dp, 2 * parallel.optimizer_shard)}"))
+    if parallel.pp < min(plan.model.num_layers, plan.batch.accumulate) and parallel.dp % 2 == 0:
+        states = by_name["weights"] + by_name["moments"] + by_name["gradients"]
+        found.append((states // 2, f"parallel.pp={2 * parallel.pp} (with batch.accumulate doubled)"))
     if parallel.optimizer_shard > 1 and parallel.optimizer_level != "level3":
         found.append((by_name["gathered weights"], "parallel.optimizer_level=level3"))
     return [f"{setting} (about {saved / GB:.1f} GB less)" for saved, setting in sorted(found, reverse=True)]
@@ -81,9 +85,11 @@ def summary_lines(plan: Plan) -> list[str]:
     parallel, times = plan.config.parallel, plan.times
     held, limit = total_bytes(plan), parallel.memory_gb * GB
     lines = [
-        f"{plan.config.model} on {parallel.npus:,} NPUs: dp {parallel.dp} x mp {parallel.mp}, optimizer "
-        f"shard {parallel.optimizer_shard} ({parallel.optimizer_level}), {plan.rows} rows of {plan.model.seq_length:,}",
-        f"compiled for rank {plan.rank} in {plan.facts['total_s']:.1f} s and {plan.facts['peak_bytes'] / GB:.1f} GB "
+        f"{plan.config.model} on {parallel.npus:,} NPUs: dp {parallel.dp} x mp {parallel.mp} x pp {parallel.pp}, "
+        f"optimizer shard {parallel.optimizer_shard} ({parallel.optimizer_level}), {plan.batch.accumulate} micro "
+        f"batches of {plan.rows} rows of {plan.model.seq_length:,}",
+        f"compiled for rank {plan.rank} (stage {plan.stage}) in {plan.facts['total_s']:.1f} s and "
+        f"{plan.facts['peak_bytes'] / GB:.1f} GB "
         f"(CANN: {plan.cann})",
         "",
         f"memory of an NPU: {held / GB:.1f} of {parallel.memory_gb:g} GB" + ("" if held <= limit else ", does NOT fit"),
@@ -91,7 +97,7 @@ def summary_lines(plan: Plan) -> list[str]:
     ]
     if held > limit:
         lines += ["  what helps:", *(f"    --set {remedy}" for remedy in remedies(plan))]
-    lines += ["", "collectives of a step (of one micro batch):"]
+    lines += ["", "collectives of one micro batch, and of the update:"]
     lines += [
         f"  {group.count:>5} {group.kind:<14}{group.purpose:<15}of {group.group_size:>5}, {group.reach:<7}"
         f"{group.bytes / GB:>9.3f} GB {group.seconds:>8.3f} s"
@@ -99,11 +105,17 @@ def summary_lines(plan: Plan) -> list[str]:
     ]
     lines += [
         "",
-        f"time of a step: {times.step_s:.2f} s (nothing overlapping: {times.serial_s:.2f} s), assuming "
-        f"{parallel.matmul_efficiency:.0%} of {parallel.peak_tflops:g} TFLOP/s",
+        f"time of a step: {times.step_s:.2f} s if weights and gradients travel while products are computed, "
+        f"{times.serial_s:.2f} s if nothing overlaps, assuming {parallel.matmul_efficiency:.0%} of "
+        f"{parallel.peak_tflops:g} TFLOP/s",
         f"  {times.flops / 1e12:,.0f} TFLOP of matrix products {times.products_s:.2f} s, other operators "
         f"{times.others_s:.2f} s, inside blocks {times.tensor_parallel_s:.2f} s, weights and gradients "
-        f"{times.optimizer_s:.2f} s",
+        f"{times.optimizer_s:.2f} s, between stages {times.pipeline_s:.2f} s",
+        *(
+            [f"  bubble: {times.bubble:.1%} of that again, (pp - 1) / (interleave x micro batches)"]
+            if times.bubble
+            else []
+        ),
         f"  {times.tokens_per_day / 1e9:.1f}B tokens a day, {times.tokens / times.step_s / parallel.npus:,.0f} a "
         f"second and NPU, MFU {times.mfu:.1%}",
         f"  published for CodeGeeX-13B on {PUBLISHED['npus']:,.0f}: {PUBLISHED['tokens_per_day'] / 1e9}B tokens a day, "
@@ -119,10 +131,13 @@ def sections(plan: Plan) -> list[Section]:
     if total_bytes(plan) > parallel.memory_gb * GB:
         top.warning("It does not fit: " + "; ".join(remedies(plan)))
     store = Section("Memory of an NPU").table(
-        ("what", "bytes", "how it is counted"), [(line.name, line.value, line.formula) for line in plan.memory]
+        ("what", "bytes", "how it is counted", "source"),
+        [(line.name, line.value, line.formula, line.source) for line in plan.memory],
     )
     store.figure(bars([(line.name, line.value / GB) for line in plan.memory], "GB"))
-    store.text("Activations: Korthikanti et al. 2022, table 2, with this recipe's types. Weights: MindSpore's layouts.")
+    store.text(
+        "B rows of an NPU, S seq_length, H hidden_size, A heads, F feed_forward_size, V vocab_size, w bytes of a value."
+    )
     talk = Section("Collectives").table(
         ("kind", "purpose", "NPUs", "reach", "count", "bytes put in", "seconds"),
         [(g.kind, g.purpose, g.group_size, g.reach, g.count, g.bytes, round(g.seconds, 4)) for g in plan.traffic],
@@ -134,6 +149,8 @@ def sections(plan: Plan) -> list[Section]:
                 ("other operators", times.others_s),
                 ("inside blocks", times.tensor_parallel_s),
                 ("weights, gradients", times.optimizer_s),
+                ("between stages", times.pipeline_s),
+                ("bubble", times.busy_s * times.bubble),
             ],
             "seconds",
         )
@@ -142,6 +159,38 @@ def sections(plan: Plan) -> list[Section]:
     return [top, store, talk, clock, Section("Layouts").table(
         ("tensor", "count", "shape", "slice of an NPU", "HSDP", "bytes"), layout_rows(plan.layouts)
     )]  # fmt: skip
+
+
+def search_lines(candidates: list[Candidate], shown: list[Candidate], plans: list[Plan]) -> list[str]:
+    """A ranking as a terminal shows it: its first, and what the compiled ones of them come to."""
+    fitting = sum(candidate.fits for candidate in candidates)
+    lines = [f"{len(candidates):,} legal layouts, {fitting:,} of them fit; predicted:", ""]
+    lines.append("    dp  mp  pp shard micro x steps recompute      GB   s/step     MFU")
+    for one in shown:
+        parallel, batch, compute = one.setting
+        again = "yes" if compute.recompute else "no"
+        lines.append(
+            f"{parallel.dp:>6}{parallel.mp:>4}{parallel.pp:>4}{parallel.optimizer_shard:>6}{batch.micro_rows:>6} x "
+            f"{batch.accumulate:<5}{again:>10}{one.memory_bytes / GB:>8.1f}{one.times.step_s:>9.2f}"
+            + f"{one.times.mfu:>8.1%}"
+            + ("" if one.fits else "  does NOT fit")
+        )
+    lines += ["", "the first: --set " + " ".join(candidates[0].overrides)]
+    for plan, one in zip(plans, candidates, strict=False):
+        lines.append(
+            f"compiled: {plan.times.step_s:.2f} s (predicted {one.times.step_s:.2f}) with " + " ".join(one.overrides)
+        )
+    return lines
+
+
+def search_json(shown: list[Candidate], plans: list[Plan]) -> list[dict[str, Any]]:
+    """A ranking; what was compiled has `compiled_s`."""
+    compiled = [plan.times.step_s for plan in plans] + [None] * len(shown)
+    return [
+        {"set": one.overrides, "memory_bytes": one.memory_bytes, "fits": one.fits, "step_s": one.times.step_s,
+         "mfu": one.times.mfu, "compiled_s": seconds}
+        for one, seconds in zip(shown, compiled, strict=False)
+    ]  # fmt: skip
 
 
 def bars(values: list[tuple[str, float]], unit: str) -> "Figure":

@@ -130,14 +130,14 @@ def cluster_of(compiled: dict[tuple[str, str, int], Compiled], problem: Problem,
     """All NPUs of a mesh, each with its slices of the problem."""
     family, batch = problem.config.family, problem.batch
     factor = np.array(1 / batch.weights_BS.size)
-    arguments = [batch.rows_BS1, batch.weights_BS, dropout_seeds(SEED, batch.slots_B), factor]
+    arguments = [batch.rows_BS1, batch.weights_BS * factor, dropout_seeds(SEED, batch.slots_B)]
     whole = problem.values | {f"args{number}": value for number, value in enumerate(arguments)}
     npus = {}
     for (of_family, of_mesh, rank), item in compiled.items():
         if (of_family, of_mesh) == (family, mesh):
             held = slices(item, rank, whole)
-            held["sums"] = np.array([held["args1"].sum(dtype=np.float64), rank == 0])
-            held |= {"limits": np.array([NO_LIMIT, NO_LIMIT]), "scalars": problem.scalars}
+            held["sums"] = np.array([held["args1"].sum(dtype=np.float64) / factor, rank == 0])
+            held |= {"limits": np.array([NO_LIMIT, NO_LIMIT]), "scalars": problem.scalars, "factor": factor}
             npus[rank] = Npu(item.program, {name: in_double(held[short(name)]) for name in item.program.parameters})
     return npus
 
