@@ -10,12 +10,14 @@ def plan(
     out: Path | None = None,
     json: bool = False,
     save_graphs: Path | None = None,
+    whole: bool = False,
     search: int = 0,
     confirm: int = 0,
 ) -> None:
     """Compile a recipe's training step for a simulated cluster: memory, communication and time of one NPU.
 
-    Needs neither NPUs nor CANN; MindSpore's own partitioner does the work. Plans are cached by recipe.
+    Needs neither NPUs nor CANN; MindSpore's own partitioner does the work. Two models of few layers are
+    compiled and extended to the recipe's depth, as every layer says and computes the same. Cached by recipe.
 
     Args:
         recipe: name of a shipped recipe, or path of a YAML file.
@@ -23,7 +25,8 @@ def plan(
         rank: the NPU to compile for.
         out: folder for plan.html and plan.json.
         json: print one JSON object instead of text.
-        save_graphs: keep MindSpore's compiled graph in this folder.
+        save_graphs: keep MindSpore's compiled graph, of all layers, in this folder.
+        whole: compile all layers.
         search: instead, rank the legal layouts of the recipe's NPUs by predicted time, and show this many.
         confirm: compile this many of the best of the search.
     """
@@ -45,7 +48,7 @@ def plan(
         else:
             print("\n".join(search_lines(candidates, shown, plans)))
         return
-    made = make_plan(load_recipe(recipe, set), rank, save_graphs)
+    made = make_plan(load_recipe(recipe, set), rank, save_graphs, whole=whole)
     print(json_module.dumps(as_json(made), indent=2) if json else "\n".join(summary_lines(made)))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -67,8 +67,9 @@ def read_layouts(raw: dict[str, list[Any]]) -> list[Layout]:
     """Of the weights, from MindSpore's `parameter_layout_dict`; moments and inputs are left out."""
     layouts = []
     for name, (mesh, tensor_map, piece, _, _, group, shape, *_) in raw.items():
+        accumulates = "accu_grads." in name  # before or after the cells' names
         name = re.sub(r"^.*?(?:model|optimizer)\.", "", name)  # of the cells around it
-        if not name.startswith(("adam_", "args", "update.", "step.", "accu_grads.")):
+        if not accumulates and not name.startswith(("adam_", "args", "update.", "step.")):
             shards = int(group.partition("-")[0]) if group else 1  # a group is named "size-hash"
             held = (piece[0] // shards, *piece[1:]) if piece else ()
             layouts.append(Layout(name, tuple(shape), held, tuple(mesh), tuple(tensor_map), shards))

@@ -37,8 +37,9 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "parallel": dataclasses.asdict(config.parallel) | {"dp": config.parallel.dp},
         "compute": dataclasses.asdict(config.compute),
         "rank": plan.rank,
-        "cann": plan.cann,
-        "compilation": {key: plan.facts[key] for key in ("build_s", "compile_s", "total_s", "peak_bytes")},
+        "cann": plan.compiled.cann,
+        "compilation": {key: getattr(plan.compiled, key) for key in ("build_s", "compile_s", "total_s", "peak_bytes")}
+        | {"layers": plan.layers, "why_whole": plan.why_whole},
         "parameters_of_npu": sum(layout.values for layout in plan.layouts),
         "memory": [dataclasses.asdict(line) for line in plan.memory],
         "memory_bytes": total_bytes(plan),
@@ -80,6 +81,19 @@ def remedies(plan: Plan) -> list[str]:
     return [f"{setting} (about {saved / GB:.1f} GB less)" for saved, setting in sorted(found, reverse=True)]
 
 
+def compilation_line(plan: Plan) -> str:
+    """For which rank, how many layers, how long."""
+    made = plan.compiled
+    if plan.why_whole:
+        how = f"compiled all {plan.model.num_layers} layers ({plan.why_whole})"
+    else:
+        how = f"compiled at {plan.layers[0]} and {plan.layers[1]} layers, extended to {plan.model.num_layers},"
+    return (
+        f"{how} for rank {plan.rank} (stage {plan.stage}) in {made.total_s:.1f} s and {made.peak_bytes / GB:.1f} GB "
+        f"(CANN: {made.cann})"
+    )
+
+
 def summary_lines(plan: Plan) -> list[str]:
     """What a terminal shows."""
     parallel, times = plan.config.parallel, plan.times
@@ -88,9 +102,7 @@ def summary_lines(plan: Plan) -> list[str]:
         f"{plan.config.model} on {parallel.npus:,} NPUs: dp {parallel.dp} x mp {parallel.mp} x pp {parallel.pp}, "
         f"optimizer shard {parallel.optimizer_shard} ({parallel.optimizer_level}), {plan.batch.accumulate} micro "
         f"batches of {plan.rows} rows of {plan.model.seq_length:,}",
-        f"compiled for rank {plan.rank} (stage {plan.stage}) in {plan.facts['total_s']:.1f} s and "
-        f"{plan.facts['peak_bytes'] / GB:.1f} GB "
-        f"(CANN: {plan.cann})",
+        compilation_line(plan),
         "",
         f"memory of an NPU: {held / GB:.1f} of {parallel.memory_gb:g} GB" + ("" if held <= limit else ", does NOT fit"),
         *(f"  {line.name:<18}{line.value / GB:>8.2f} GB   {line.formula}" for line in plan.memory),
