@@ -10,10 +10,10 @@ import pytest
 from mindgeex.common.config import as_tree
 from mindgeex.model_zoo.config import load_model_config
 from mindgeex.train.config import load_recipe
-from mindgeex.train.dryrun.compiled import Compiled
+from mindgeex.train.dryrun.compiled import Compiled, key
 from mindgeex.train.dryrun.depth import Irregular, extend, name_blocks, repetitions, shallow_layers
-from mindgeex.train.dryrun.estimate import Layout
-from mindgeex.train.dryrun.plan import make_plan
+from mindgeex.train.dryrun.estimate import Layout, Product
+from mindgeex.train.dryrun.plan import Plan, compile_plan, make_plan
 from mindgeex.train.dryrun.report import as_json, compilation_line
 from mindgeex.train.parallel_config import ParallelConfig
 from mindgeex.train.pipeline import stages
@@ -87,6 +87,23 @@ def deep_recipe(folder, family, layers, *settings):
     model = dataclasses.replace(load_model_config(f"{family}_tiny"), num_layers=layers, **SIZES)
     sizes.write_text(json.dumps(as_tree(model)))
     return load_recipe("codegeex_tiny", [f"model={sizes}", "compute.dtype=float16", *settings])
+
+
+def test_all_layers_are_taken_where_two_shallow_models_do_not_show_what_more_are_and_the_report_says_so(tmp_path):
+    recipe = deep_recipe(tmp_path, "gpt_neox", 5)
+    model = load_model_config(recipe.model)
+    parts = {"kind": "MatMul", "shapes": ((8, 8), (8, 8), (8, 8)), "transposes": False}
+    product = [Product(**parts | {"kind": kind}) for kind in ("MatMul", "BatchMatMul")]
+    for layers, order in ((2, [0, 0]), (3, [0, 0, 1]), (5, [0, 1, 0, 1, 0])):
+        known = tmp_path / f"{key(recipe, dataclasses.replace(model, num_layers=layers), 0)}.json"
+        known.write_text(
+            json.dumps(Compiled([], [], [product[at] for at in order], "stand-ins", 1.0, 2.0, 3.0, 10**9).as_tree())
+        )
+    made, layers, why = compile_plan(recipe, model, 0, tmp_path, None, whole=False)
+    assert ([item.kind for item in made.products].count("BatchMatMul"), layers) == (2, (5,))
+    assert why == "2 and 3 layers do not show what more are: 2 items are not 3 without repetitions"
+    line = compilation_line(Plan(recipe, model, 0, made, layers, why))
+    assert line.startswith("compiled all 5 layers (2 and 3 layers do not show what more are")
 
 
 @needs_compiler
