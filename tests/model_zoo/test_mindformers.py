@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "model_zoo" / "mindformers_plugin"
 ROOMS = ("common", "data", "model_zoo", "train", "eval", "hccl_configs", "cli")
 NAMES = ("codegeex_tiny", "gpt_neox_tiny")
+PROMPT = "def add(a, b):\n    return"
 CLASSES = {"codegeex_tiny": "CodeGeeX", "gpt_neox_tiny": "GPTNeoX"}
 
 needs_mindformers = pytest.mark.skipif(
@@ -38,8 +39,8 @@ def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mindformers")
     texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "common").glob("*.py"))]
     tokenizer = train_tokenizer(texts, 2048, folder / "tokenizer")
-    ids = np.concatenate([np.array([*tokenizer.encode(text), 0], np.int32) for text in texts])
-    np.save(folder / "rows.npy", ids[: 6 * 257].reshape(6, 257))
+    ids = np.concatenate([np.array([*tokenizer.encode(text), 0], np.int32) for text in (PROMPT, *texts)])
+    np.save(folder / "rows.npy", ids[: 4 * 257].reshape(4, 257))
     command = [sys.executable, str(Path(__file__).with_name("mindformers_job.py")), str(folder)]
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "GLOG_v": "3"})
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-4000:]
@@ -61,7 +62,7 @@ def log_softmax(logits):
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_of_what_mindformers_builds_are_those_of_the_native_network(job, facts, name):
     native, through = (np.load(job / f"{name}.{who}.npy") for who in ("native", "mindformers"))
-    assert native.shape == (2, 256, 3072)
+    assert native.shape == (4, 256, 3072)
     assert native.std() > 0.01
     np.testing.assert_array_equal(through, native)
     assert facts[f"{name}.class"] == f"{CLASSES[name]}ForCausalLM"
@@ -70,7 +71,7 @@ def test_logits_of_what_mindformers_builds_are_those_of_the_native_network(job, 
 
 @needs_mindformers
 @pytest.mark.parametrize("name", NAMES)
-def test_what_mindformers_saves_is_a_checkpoint_of_ours_bit_for_bit(job, name, tmp_path):
+def test_what_mindformers_saves_is_a_checkpoint_of_ours_bit_for_bit(job, facts, name, tmp_path):
     options = ConvertOptions(model=name)
     convert(job / f"{name}.saved" / f"{name}.ckpt", tmp_path / "back", "mindgeex", options)
     before, after = (read_tensors(folder / "model.safetensors") for folder in (job / name, tmp_path / "back"))
@@ -80,21 +81,18 @@ def test_what_mindformers_saves_is_a_checkpoint_of_ours_bit_for_bit(job, name, t
     saved = yaml.safe_load((job / f"{name}.saved" / f"{name}.yaml").read_text())["model"]
     assert saved["arch"]["type"] == f"{CLASSES[name]}ForCausalLM"
     assert saved["model_config"]["num_heads"] == 4
+    prefix = CLASSES[name]
+    assert facts[f"{name}.again"] == [f"{prefix}ForCausalLM", f"{prefix}Config", f"{prefix}ForCausalLM"]
 
 
 @needs_mindformers
-def test_mindformers_generates_the_likeliest_tokens(job, facts):
-    prompts = np.load(job / "rows.npy")[:2, :9].tolist()
-    assert [row[:9] for row in facts["greedy"]] == prompts
-    assert {len(row) for row in facts["greedy"]} == {14}
-    native = np.load(job / "codegeex_tiny.native.npy")
-    assert [row[9] for row in facts["greedy"]] == native[:, 8].argmax(-1).tolist()
-
-
-@needs_mindformers
-def test_mindformers_trainer_predicts_with_our_weights_and_tokenizer(facts):
-    assert facts["text"].startswith("def add(a, b):\n    return")
-    assert len(facts["text"]) > len("def add(a, b):\n    return")
+def test_mindformers_trainer_continues_a_prompt_with_the_likeliest_token_of_the_native_network(job, facts):
+    ours = load_tokenizer(job / "tokenizer")
+    prompt = ours.encode(PROMPT)
+    assert np.load(job / "rows.npy")[0, : len(prompt)].tolist() == prompt
+    likeliest = np.load(job / "codegeex_tiny.native.npy")[0, len(prompt) - 1].argmax()
+    assert facts["text"].startswith(ours.decode([*prompt, int(likeliest)]))
+    assert len(facts["text"]) > len(PROMPT)
 
 
 @needs_mindformers
@@ -112,8 +110,7 @@ def test_the_first_loss_of_mindformers_trainer_is_that_of_our_weights_and_the_se
     output = (job / "output.txt").read_text(encoding="utf-8")
     losses = [float(loss) for loss in re.findall(r"loss:\[([0-9.]+)/", output)]
     assert len(losses) == 2
-    rows = np.load(job / "rows.npy")[:4]
-    native = np.load(job / "codegeex_tiny.trained_on.npy")
+    rows, native = np.load(job / "rows.npy"), np.load(job / "codegeex_tiny.native.npy")
     nats = -np.take_along_axis(log_softmax(native), rows[:, 1:, None], 2)[..., 0]
     counts = rows[:, :-1] != 0
     assert not counts.all()
@@ -121,10 +118,36 @@ def test_the_first_loss_of_mindformers_trainer_is_that_of_our_weights_and_the_se
     assert losses[1] < losses[0] - 0.05
 
 
+REFUSED = (
+    "unknown key 'num_layer'; did you mean 'num_layers'",
+    "use_past is true: this model has no paged cache; set it to false",
+    "sizes_from is gpt_neox_tiny, which is no model of the family codegeex",
+    "hidden_size=128 is not divisible by num_heads=5",
+    "bfloat16 has no kernels on a CPU",
+    "nowhere/vocab.json: no such file",
+    "tokenizer_file is nowhere.json: no such file",
+    "run_mode is 'eval'",
+    "codegeex_tiny has no section modle",
+)
+
+
+@needs_mindformers
+def test_a_wrong_setting_is_refused_in_words(facts):
+    assert len(facts["refused"]) == len(REFUSED)
+    for said, words in zip(facts["refused"], REFUSED, strict=True):
+        assert words in said
+
+
 def test_a_misspelt_configuration_is_refused_with_the_right_name():
     with pytest.raises(UserError, match="no MindFormers configuration 'codegex_13b'; did you mean 'codegeex_13b'"):
         config_path("codegex_13b")
     assert config_path("codefuse_13b") == PLUGIN / "configs" / "codefuse_13b.yaml"
+
+
+@needs_mindformers
+def test_every_training_step_drops_other_values(facts):
+    assert len(set(facts["dropped"])) == 3
+    assert all(3 < loss < 6 for loss in facts["dropped"])
 
 
 @needs_mindformers
