@@ -21,8 +21,9 @@ from mindgeex.train.parallel_config import ParallelConfig
 from mindgeex.train.pipeline import stages
 
 Item = TypeVar("Item")
-SHALLOW = {"codegeex": 3, "gpt_neox": 2}
-"""Layers of a stage's piece in the smaller compilation: two blocks, and a top query layer where there is one."""
+SHALLOW = {"codegeex": 4, "gpt_neox": 3}
+"""Layers of a stage's piece in the smaller compilation. The larger one has to show three equal blocks beside the first,
+the last and, where there is one, the top query layer, next to which a block may be computed in another order."""
 BLOCK = re.compile(r"^blocks\.\d+\.")
 
 
