@@ -25,6 +25,7 @@ SMALL = {
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),  # two compilations, on a busy machine
     pytest.mark.skipif(importlib.util.find_spec("mindformers") is None, reason="no mindformers"),
     pytest.mark.skipif(
         shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"),
