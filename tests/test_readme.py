@@ -44,6 +44,20 @@ def blocks_in(text: str) -> list[Block]:
 README = blocks_in((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
+def test_the_chinese_page_has_the_same_commands() -> None:
+    """Blocks, and what stands between backquotes in the tables."""
+
+    def commands(page: str) -> list[str]:
+        rows = [line for line in page.splitlines() if line.startswith("| ") and "`" in line]
+        return [
+            *(block.code for block in blocks_in(page)),
+            *(code for row in rows for code in re.findall("`([^`]+)`", row)),
+        ]
+
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_CN.md")]
+    assert commands(pages[0]) == commands(pages[1]) != []
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("readme")
