@@ -50,7 +50,7 @@ def compile_step(config: RunConfig, graphs: Path, short: bool = True) -> dict[st
     with no_init_parameters():
         model = build_model(model_config, config.compute)
         optimizer = AdamW(named_parameters(model), config.optimizer)
-    if short and plan.accumulate == 1:  # MindSpore takes sums of micro batches together, which it knows by their source
+    if short:
         shorten_gradients()
     flash = config.compute.attention == "flash"
     step = parallel_step(model, optimizer, model_config, config.parallel, flash, plan.accumulate)
