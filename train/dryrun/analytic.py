@@ -92,7 +92,7 @@ def products(
 def collectives(
     model: ModelConfig, compute: ComputeConfig, parallel: ParallelConfig, rows: int, stage: int
 ) -> list[Collective]:
-    """Of the first NPU of a stage: in one micro batch, and once a step of weights and gradients."""
+    """Of the first NPU of a stage: in one micro batch, and once a step of weights and whole gradients."""
     return [
         item
         for item in (*inside(model, compute, parallel, rows, stage), *of_weights(model, compute, parallel, stage))
@@ -155,7 +155,9 @@ def of_weights(
                 gathers += again * (count // layers - is_bias_of_sum if is_read else 4)
             yield Collective("AllGather", "weights", near, kind if is_read else "Float32", piece, gathers)
             merged = layers if is_bias_of_sum and twins else 0
-            yield Collective("ReduceScatter", "gradients", near, "Float32", full, count - merged)
+            # A stage that keeps slices of gradients adds every micro batch's to them.
+            purpose = "accumulation" if parallel.pp > 1 and parallel.optimizer_level != "level1" else "gradients"
+            yield Collective("ReduceScatter", purpose, near, "Float32", full, count - merged)
         far = tuple(range(start, start + step * holders, step * shards))
         yield Collective("AllReduce", "gradients", far, "Float32", piece, count - (0 if parallel.pp > 1 else merged))
     yield Collective("AllReduce", "norm", tuple(range(parallel.npus)), "Float32", (2,))

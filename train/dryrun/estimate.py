@@ -249,15 +249,19 @@ def times(
     narrow = 24 * rows * seq * config.hidden_size * width  # norms, dropouts, residuals: read and written, a pass
     scores = 0 if compute.attention == "flash" else 8 * rows * config.num_heads // parallel.mp * seq * seq * width
     moved = passes * layers_of_stage(stage, config, parallel) * (narrow + scores)
-    once = {"weights", "gradients", "table"}
+    once, sliced = {"weights", "gradients", "table"}, {"accumulation"}
     efficient = parallel.peak_tflops * 1e12 * parallel.matmul_efficiency
     return Times(
         flops=flops * accumulate,
         products_s=flops * accumulate / efficient,
         others_s=moved * accumulate / (parallel.memory_gb_per_s * 1e9),
-        tensor_parallel_s=sum(group.seconds for group in groups if group.purpose not in once | {"pipeline"})
+        tensor_parallel_s=sum(group.seconds for group in groups if group.purpose not in once | sliced | {"pipeline"})
         * accumulate,
-        optimizer_s=sum(group.seconds for group in groups if group.purpose in once),
+        optimizer_s=sum(
+            group.seconds * (accumulate if group.purpose in sliced else 1)
+            for group in groups
+            if group.purpose in once | sliced
+        ),
         pipeline_s=sum(group.seconds for group in groups if group.purpose == "pipeline") * accumulate,
         bubble=bubble(parallel, accumulate),
         tokens=rows * seq * parallel.dp * accumulate,

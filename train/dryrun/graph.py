@@ -33,7 +33,7 @@ class Collective:
     kind: str
     purpose: str
     """forward, backward, pipeline, table (a tied one, between stages), redistribution, weights (HSDP gathers),
-    gradients or norm."""
+    accumulation (of a micro batch's gradients, which are kept in slices), gradients or norm."""
     ranks: tuple[int, ...]
     """Who takes part; empty: all. Of Send and Receive: the other one."""
     dtype: str
@@ -137,6 +137,8 @@ def _purpose(kind: str, line: str, is_gradient: bool) -> str:
         return "redistribution"
     if "parallel_optimizer" in name:
         return "weights" if kind == "AllGather" else "gradients"
+    if "grad_accumulation_shard" in name:
+        return "accumulation"
     if "mirror" in name or kind == "ReduceScatter":
         return "gradients"
     if name in ("sum_votes", "sum_squares", "sum_losses"):
