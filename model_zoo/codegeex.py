@@ -11,7 +11,8 @@ from mindspore import Tensor, nn, ops
 
 from mindgeex.model_zoo.attention import Attention, DocumentMask
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm
+from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm, fuses
 
 
 class Branches(nn.Cell):
@@ -65,13 +66,15 @@ class TopQuery(Branches):
 class TiedHead(nn.Cell):
     """Logits through a table that another layer owns."""
 
-    def __init__(self) -> None:
+    def __init__(self, compute: ComputeConfig):
         super().__init__()
         self.matmul = ops.MatMul(transpose_b=True)
+        self.fused_product = fused.product() if fuses(compute) else None
 
     def construct(self, x_NH: Tensor, weight_VH: Tensor) -> Tensor:
         """[N, H], [V, H] -> [N, V], in the type of the former."""
-        return self.matmul(x_NH, weight_VH.astype(x_NH.dtype))
+        product = self.fused_product if self.fused_product is not None and self.training else self.matmul
+        return product(x_NH, weight_VH.astype(x_NH.dtype))
 
 
 class CodeGeeX(nn.Cell):
@@ -95,7 +98,7 @@ class CodeGeeX(nn.Cell):
         # The original takes this one's softmax in float32, whatever the blocks do.
         exact = dataclasses.replace(compute, softmax_dtype="float32")
         self.top_query = TopQuery(config, config.num_layers - 1, exact)
-        self.head = TiedHead()
+        self.head = TiedHead(compute)
 
     def construct(self, ids_BS: Tensor, seeds_B: Tensor) -> Tensor:
         """Ids [B, S] int32, and the seeds of the rows' dropout (int32 [B]) -> logits [B, S, V].

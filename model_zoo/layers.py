@@ -32,11 +32,17 @@ class Linear(nn.Cell):
         self.weight = Parameter(initializer(Normal(init_std), (out_size, in_size), ms.float32), name="weight")
         self.bias = Parameter(initializer("zeros", (out_size,), ms.float32), name="bias") if bias else None
         self.matmul = ops.MatMul(transpose_b=True)
-        self.add = fused.add_bias() if fuses(compute) else ops.Add()
+        self.add = ops.Add()
+        self.fused = None
+        if fuses(compute):
+            self.fused = fused.linear() if bias else fused.product()
 
     def construct(self, x_BTI: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         x_NI = x_BTI.astype(self.dtype).reshape(-1, self.in_size)
+        if self.fused is not None and self.training:  # decoding has few rows, for which it is not made
+            given = () if self.bias is None else (self.bias,)
+            return self.fused(x_NI, self.weight, *given).reshape(x_BTI.shape[:-1] + (self.out_size,))
         y_NO = self.matmul(x_NI, self.weight.astype(self.dtype))
         if self.bias is not None:
             y_NO = self.add(y_NO, self.bias.astype(self.dtype))
@@ -191,7 +197,12 @@ class FeedForward(nn.Cell):
         self.up = Linear(config.hidden_size, config.feed_forward_size, config.init_std, compute)
         self.activation = ACTIVATION_CELLS[config.activation]()
         self.down = Linear(config.feed_forward_size, config.hidden_size, config.init_std, compute)
+        self.fused = fused.gelu_linear() if fuses(compute) and config.activation == "fast_gelu" else None
 
     def construct(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, H]."""
-        return self.down(self.activation(self.up(x_BTH)))
+        inner_BTF = self.up(x_BTH)
+        if self.fused is not None and self.training and isinstance(self.down, Linear):
+            inner_NF = inner_BTF.reshape(-1, self.down.in_size)
+            return self.fused(inner_NF, self.down.weight, self.down.bias).reshape(x_BTH.shape)
+        return self.down(self.activation(inner_BTF))

@@ -5,51 +5,14 @@
 // left out. The gradient computes the shares again from the log of the sum of exponentials.
 // Covers: any sizes; every query sees a key. Does not cover: more threads than heads of all rows, half precision.
 
-#include "kernel.h"
+#include "product.h"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16, TALL = 8;
-#elif defined(__AVX__)
-constexpr int LANES = 8, TALL = 4;
-#else
-constexpr int LANES = 4, TALL = 4;
-#endif
-typedef float Lanes __attribute__((vector_size(LANES * 4)));
-constexpr int64_t WIDE = 2 * LANES;   // columns of a panel
 constexpr int64_t QUERIES = 32;       // of a block
 constexpr float HIDDEN = -5000.0f;    // what is added to a score that must not count is below
 
-inline Lanes load(const float* x) {
-  Lanes found;
-  std::memcpy(&found, x, sizeof found);
-  return found;
-}
-
-inline void store(float* x, Lanes value) { std::memcpy(x, &value, sizeof value); }
-
 int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
-// TALL rows of C [.., WIDE] = or += A B: A's rows are `row` apart and its columns `column`; B is a panel, `n` rows of WIDE.
-template <bool ADD>
-void tile(const float* a, int64_t row, int64_t column, const float* b, int64_t n, float* c, int64_t stride) {
-  Lanes left[TALL] = {}, right[TALL] = {};
-  for (int64_t p = 0; p < n; ++p, b += WIDE, a += column) {
-    const Lanes l = load(b), r = load(b + LANES);
-#pragma GCC unroll 8
-    for (int i = 0; i < TALL; ++i) {
-      left[i] += a[i * row] * l;
-      right[i] += a[i * row] * r;
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < TALL; ++i) {
-    float *l = c + i * stride, *r = l + LANES;
-    store(l, ADD ? load(l) + left[i] : left[i]);
-    store(r, ADD ? load(r) + right[i] : right[i]);
-  }
-}
 
 // A head's values [n, D], rows `stride` apart, as panels: [D / WIDE, n, WIDE], zeros beyond D and n.
 void pack(const float* x, int64_t n, int64_t size, int64_t stride, int64_t rows, float factor, float* out) {
@@ -113,7 +76,7 @@ std::vector<Range> seen(const Sizes& s, const float* mask) {
 void scores(const Sizes& s, const float* a, const float* panels, Range range, float* out) {
   for (int64_t k = range.first; k < range.last; k += WIDE)
     for (int64_t i = 0; i < QUERIES; i += TALL)
-      tile<false>(a + i * s.wide_size, s.wide_size, 1, panels + k * s.size, s.size, out + i * s.stride + k, s.stride);
+      tile<false>(a + i * s.wide_size, s.wide_size, 1, panels + k * s.size, WIDE, s.size, out + i * s.stride + k, s.stride);
 }
 
 // Queries of a block, rows together: [QUERIES, wide_size], zeros beyond the last.
@@ -179,7 +142,7 @@ KERNEL(attention) {
       for (int64_t d = 0; d < s.wide_size; d += WIDE)
         for (int64_t i = 0; i < up(n, TALL); i += TALL)
           tile<false>(shares.data() + i * s.stride + range.first, s.stride, 1,
-                      values.data() + d * s.wide_keys + range.first * WIDE, range.last - range.first,
+                      values.data() + d * s.wide_keys + range.first * WIDE, WIDE, range.last - range.first,
                       mixed.data() + i * s.wide_size + d, s.wide_size);
       for (int64_t i = 0; i < n; ++i)
         for (int64_t d = 0; d < s.size; ++d)
@@ -255,12 +218,12 @@ KERNEL(attention_grad) {
       for (int64_t w = 0; w < s.wide_size; w += WIDE) {
         for (int64_t i = 0; i < QUERIES; i += TALL)
           tile<false>(dshares.data() + i * s.stride + range.first, s.stride, 1,
-                      sources.data() + w * s.wide_keys + range.first * WIDE, range.last - range.first,
+                      sources.data() + w * s.wide_keys + range.first * WIDE, WIDE, range.last - range.first,
                       dasks.data() + i * s.wide_size + w, s.wide_size);
         for (int64_t j = range.first; j < range.last; j += TALL) {
           const int64_t at = w * s.wide_keys + j * WIDE;
-          tile<true>(dshares.data() + j, 1, s.stride, ask_panels.data() + w * QUERIES, QUERIES, dkeys.data() + at, WIDE);
-          tile<true>(shares.data() + j, 1, s.stride, grad_panels.data() + w * QUERIES, QUERIES, dvalues.data() + at, WIDE);
+          tile<true>(dshares.data() + j, 1, s.stride, ask_panels.data() + w * QUERIES, WIDE, QUERIES, dkeys.data() + at, WIDE);
+          tile<true>(shares.data() + j, 1, s.stride, grad_panels.data() + w * QUERIES, WIDE, QUERIES, dvalues.data() + at, WIDE);
         }
       }
       for (int64_t i = 0; i < n; ++i)

@@ -1,6 +1,7 @@
 """The fused kernels of this folder as MindSpore operators, each with its gradient.
 
-MindSpore's own CPU kernels of what stands between the matrix products take as long as a third of a step. The cells ask
+MindSpore's own CPU kernels do not use a processor's matrix unit, and those of what stands between the matrix products
+take as long as a third of a step. The cells ask
 `kernels_here` once, when they are built, and compose MindSpore's operators where the answer is no: that graph is the
 one that Ascend compiles.
 Covers: float32 on a CPU with g++. Does not cover: half precision (the cells compose it), other compilers, a fork of a
@@ -70,6 +71,7 @@ def _library() -> str | None:
     return str(path)
 
 
+# MindSpore finds a gradient by the kernel's name: one that has several has several names.
 def _kernel(name: str, out_shape: Callable[..., Shape], outputs: int = 1, bprop: Callable | None = None) -> Any:
     def out_dtype(*_: object) -> Any:
         return ms.float32 if outputs == 1 else (ms.float32,) * outputs
@@ -94,14 +96,51 @@ def layer_norm(epsilon: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return apply
 
 
-def add_bias() -> Callable[[Tensor, Tensor], Tensor]:
-    """A sum: x [N, O], bias [O] -> x + bias."""
-    total = _kernel("sum_rows", lambda dy: dy[-1:])
+def linear() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A linear layer: x [N, I], weight [O, I], bias [O] -> [N, O]."""
+    to_inputs = _kernel("linear_inputs", lambda dy, weight: [dy[0], weight[1]])
+    to_weights = _kernel("linear_weights", lambda x, dy: ([dy[1], x[1]], [dy[1]]), 2)
 
-    def bprop(x, bias, out, dout):  # noqa: ANN001, ANN202
-        return dout, total(dout)
+    def bprop(x, weight, bias, out, dout):  # noqa: ANN001, ANN202
+        dweight, dbias = to_weights(x, dout)
+        return to_inputs(dout, weight), dweight, dbias
 
-    return _kernel("add_bias", lambda x, bias: x, 1, bprop)
+    return _kernel("linear", lambda x, weight, bias: [x[0], weight[0]], 1, bprop)
+
+
+def gelu_linear() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A linear layer that reads x sigmoid(1.702 x): x [N, I], weight [O, I], bias [O] -> [N, O]."""
+    to_inputs = _kernel("gelu_linear_inputs", lambda dy, weight, x: x)
+    to_weights = _kernel("gelu_linear_weights", lambda x, dy: ([dy[1], x[1]], [dy[1]]), 2)
+
+    def bprop(x, weight, bias, out, dout):  # noqa: ANN001, ANN202
+        dweight, dbias = to_weights(x, dout)
+        return to_inputs(dout, weight, x), dweight, dbias
+
+    return _kernel("gelu_linear", lambda x, weight, bias: [x[0], weight[0]], 1, bprop)
+
+
+def two_linears() -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Two linear layers of one input: x [N, I], their weights [O, I], their biases [O] -> twice [N, O]."""
+    to_inputs = _kernel("linear_inputs", lambda dy1, dy2, weight1, weight2: [dy1[0], weight1[1]])
+    to_weights = _kernel("linear_weights", lambda x, dy1, dy2: ([dy1[1], x[1]], [dy2[1], x[1]], [dy1[1]], [dy2[1]]), 4)
+
+    def bprop(x, weight1, weight2, bias1, bias2, out, dout):  # noqa: ANN001, ANN202
+        dweight1, dweight2, dbias1, dbias2 = to_weights(x, dout[0], dout[1])
+        return to_inputs(dout[0], dout[1], weight1, weight2), dweight1, dweight2, dbias1, dbias2
+
+    return _kernel("two_linears", lambda x, weight1, weight2, *_: ([x[0], weight1[0]], [x[0], weight2[0]]), 2, bprop)
+
+
+def product() -> Callable[[Tensor, Tensor], Tensor]:
+    """A linear layer without bias: x [N, I], weight [O, I] -> [N, O]."""
+    to_inputs = _kernel("linear_inputs", lambda dy, weight: [dy[0], weight[1]])
+    to_weights = _kernel("linear_weights", lambda x, dy: [dy[1], x[1]])
+
+    def bprop(x, weight, out, dout):  # noqa: ANN001, ANN202
+        return to_inputs(dout, weight), to_weights(x, dout)
+
+    return _kernel("product", lambda x, weight: [x[0], weight[0]], 1, bprop)
 
 
 def fast_gelu() -> Callable[[Tensor], Tensor]:

@@ -48,6 +48,13 @@ inline float fast_exp(float x) {
   return p * power;
 }
 
+inline float gelu(float x) { return x / (1.0f + fast_exp(-1.702f * x)); }
+
+inline float gelu_slope(float x) {
+  const float s = 1.0f / (1.0f + fast_exp(-1.702f * x));
+  return s * (1.0f + 1.702f * x * (1.0f - s));
+}
+
 // The hash of layers.py's HashedBits: whether value `index` of a row stays.
 inline bool stays(int32_t index, int32_t offset, int32_t threshold) {
   uint32_t h = static_cast<uint32_t>(index) * 747796405u + static_cast<uint32_t>(offset);

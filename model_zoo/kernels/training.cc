@@ -1,6 +1,6 @@
 // Fused kernels of a training step on a CPU, float32, as MindSpore's Custom operators call them.
 //
-// Covers: layer norm, bias, fast GELU, dropout, cross-entropy, each with its gradient;
+// Covers: layer norm, fast GELU, dropout, cross-entropy, each with its gradient;
 // the norm of all gradients, and the optimizer's update of all parameters.
 // Does not cover: half precision, other devices.
 
@@ -57,30 +57,6 @@ KERNEL(layer_norm_grad) {
   return 0;
 }
 
-// x [N, O], bias [O] -> x + bias
-KERNEL(add_bias) {
-  const Call c{params, ndims, shapes};
-  const int64_t rows = c.rows(0), width = c.last(0);
-  const float *x = c.in(0), *bias = c.in(1);
-  float* y = c.out(2);
-  share_rows(rows, width, [&](int64_t r) {
-    for (int64_t i = 0; i < width; ++i) y[r * width + i] = x[r * width + i] + bias[i];
-  });
-  return 0;
-}
-
-// dy [N, O] -> its column sums [O]
-KERNEL(sum_rows) {
-  const Call c{params, ndims, shapes};
-  const int64_t width = c.last(0);
-  const float* dy = c.in(0);
-  column_sums(c.rows(0), width, c.out(1), [&](int64_t first, int64_t last, float* sums) {
-    for (int64_t r = first; r < last; ++r)
-      for (int64_t i = 0; i < width; ++i) sums[i] += dy[r * width + i];
-  });
-  return 0;
-}
-
 // x -> x sigmoid(1.702 x)
 KERNEL(fast_gelu) {
   const Call c{params, ndims, shapes};
@@ -88,7 +64,7 @@ KERNEL(fast_gelu) {
   const float* x = c.in(0);
   float* y = c.out(1);
   share_rows(c.rows(0), width, [&](int64_t r) {
-    for (int64_t k = r * width; k < (r + 1) * width; ++k) y[k] = x[k] / (1.0f + fast_exp(-1.702f * x[k]));
+    for (int64_t k = r * width; k < (r + 1) * width; ++k) y[k] = gelu(x[k]);
   });
   return 0;
 }
@@ -100,10 +76,7 @@ KERNEL(fast_gelu_grad) {
   const float *dy = c.in(0), *x = c.in(1);
   float* dx = c.out(2);
   share_rows(c.rows(0), width, [&](int64_t r) {
-    for (int64_t k = r * width; k < (r + 1) * width; ++k) {
-      const float s = 1.0f / (1.0f + fast_exp(-1.702f * x[k]));
-      dx[k] = dy[k] * s * (1.0f + 1.702f * x[k] * (1.0f - s));
-    }
+    for (int64_t k = r * width; k < (r + 1) * width; ++k) dx[k] = dy[k] * gelu_slope(x[k]);
   });
   return 0;
 }

@@ -210,15 +210,16 @@ def test_a_compiler_that_fails_is_told_of_once_and_what_it_means(monkeypatch, tm
 SUMS = """
 import numpy as np, mindspore as ms
 from mindgeex.model_zoo.kernels import fused
-x = ms.Tensor(np.random.default_rng(0).normal(size=(3001, 96)).astype(np.float32))
+rng = np.random.default_rng(0)
+x, dy = (ms.Tensor(rng.normal(size=(3001, size)).astype(np.float32)) for size in (96, 70))
 ms.set_context(mode=ms.GRAPH_MODE)
-class Summed(ms.nn.Cell):
+class Gradients(ms.nn.Cell):
     def __init__(self):
         super().__init__()
-        self.total = fused._kernel("sum_rows", lambda x: x[-1:])
-    def construct(self, x):
-        return self.total(x)
-print(Summed()(x).asnumpy().tobytes().hex())
+        self.both = fused._kernel("linear_weights", lambda x, dy: ([dy[1], x[1]], [dy[1]]), 2)
+    def construct(self, x, dy):
+        return self.both(x, dy)
+print("".join(part.asnumpy().tobytes().hex() for part in Gradients()(x, dy)))
 """
 
 
@@ -232,7 +233,7 @@ def test_results_do_not_depend_on_the_number_of_threads(tmp_path):
         process = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert process.returncode == 0, process.stderr[-2000:]
         outputs.append(process.stdout.strip().splitlines()[-1])
-    assert len(outputs[0]) == 8 * 96
+    assert len(outputs[0]) == 8 * 97 * 70
     assert outputs[0] == outputs[1]
 
 

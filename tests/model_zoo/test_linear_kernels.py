@@ -1,0 +1,93 @@
+"""Products of the fused kernels, on the matrix unit and without it, against float64."""
+
+import ctypes
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mindgeex.model_zoo.kernels import fused
+from tests.model_zoo.test_fused import call
+
+pytestmark = pytest.mark.skipif(not fused.kernels_here(), reason="needs a CPU with g++")
+
+
+@pytest.fixture(params=["matrix unit", "vectors"])
+def unit(request):
+    """Both ways to multiply."""
+    use = ctypes.CDLL(fused._library()).use_matrix_unit
+    if use(request.param == "matrix unit") != (request.param == "matrix unit"):
+        use(1)
+        pytest.skip("this processor has no matrix unit")
+    yield request.param
+    use(1)
+
+
+def largest_error(found, exact, terms):
+    """In units of what the terms of a sum come to without their signs."""
+    return (np.abs(found - exact) / np.maximum(terms, 1e-30)).max()
+
+
+SIZE = st.integers(1, 150)
+
+
+@given(rows=SIZE, inputs=SIZE, first=SIZE, second=SIZE, deep=st.booleans(), seed=st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def two_layers_of_any_size(rows, inputs, first, second, deep, seed):
+    rng = np.random.default_rng(seed)
+    rows, inputs = rows + 700 * deep, inputs + 600 * deep  # beyond what is packed at once
+    x, dy1, dy2, w1, w2, b1, b2 = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((rows, inputs), (rows, first), (rows, second), (first, inputs), (second, inputs), first, second)
+    )
+    y1, y2, dx, dw1, dw2, db1, db2 = (np.full_like(like, np.nan) for like in (dy1, dy2, x, w1, w2, b1, b2))
+    call("two_linears", x, w1, w2, b1, b2, y1, y2)
+    call("linear_inputs", dy1, dy2, w1, w2, dx)
+    call("linear_weights", x, dy1, dy2, dw1, dw2, db1, db2)
+    exact = [value.astype(np.float64) for value in (x, w1, w2, b1, b2, dy1, dy2)]
+    for found, expected, terms in zip(
+        (y1, y2, dx, dw1, dw2, db1, db2), products(*exact), products(*map(np.abs, exact)), strict=True
+    ):
+        assert largest_error(found, expected, terms) < 5e-7
+
+
+def products(x, w1, w2, b1, b2, dy1, dy2):
+    return x @ w1.T + b1, x @ w2.T + b2, dy1 @ w1 + dy2 @ w2, dy1.T @ x, dy2.T @ x, dy1.sum(0), dy2.sum(0)
+
+
+def test_two_layers_of_any_size_and_their_gradients_equal_float64(unit):
+    two_layers_of_any_size()
+
+
+@pytest.mark.parametrize("inner", [45, 333])  # either factor of the weights' gradient is the larger one
+def test_a_layer_behind_a_gelu_and_its_gradients_equal_float64(unit, inner):
+    rng = np.random.default_rng(inner)
+    x, dy, w, b = (rng.normal(size=s).astype(np.float32) for s in ((170, inner), (170, 130), (130, inner), 130))
+    y, dx, dw, db = (np.full_like(like, np.nan) for like in (dy, x, w, b))
+    call("gelu_linear", x, w, b, y)
+    call("gelu_linear_inputs", dy, w, x, dx)
+    call("gelu_linear_weights", x, dy, dw, db)
+    x, dy, w, b = (value.astype(np.float64) for value in (x, dy, w, b))
+    gate = 1 / (1 + np.exp(-1.702 * x))
+    slope = gate * (1 + 1.702 * x * (1 - gate))
+    for found, exact in ((y, x * gate @ w.T + b), (dx, dy @ w * slope), (dw, dy.T @ (x * gate)), (db, dy.sum(0))):
+        assert np.abs(found - exact).max() < 2e-6 * np.abs(exact).max()
+
+
+def test_a_product_is_as_exact_as_float32_at_any_magnitude(unit):
+    rng = np.random.default_rng(0)
+    for scale in (1e-12, 1.0, 1e12):
+        x, w = (rng.normal(size=shape).astype(np.float32) * np.float32(scale) for shape in ((256, 384), (256, 384)))
+        y = np.empty((256, 256), np.float32)
+        call("product", x, w, y)
+        exact = x.astype(np.float64) @ w.T.astype(np.float64)
+        assert np.abs(y - exact).mean() < 1.5 * np.abs(x @ w.T - exact).mean()
+
+
+def test_what_is_no_number_stays_none(unit):
+    for bad in (np.inf, np.nan):
+        x, w, y = np.ones((40, 40), np.float32), np.ones((50, 40), np.float32), np.empty((40, 50), np.float32)
+        x[3, 5] = bad
+        call("product", x, w, y)
+        assert not np.isfinite(y[3]).any() and np.array_equal(np.delete(y, 3, 0), np.full((39, 50), 40))
