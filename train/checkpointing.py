@@ -208,7 +208,7 @@ def restore(path: Path, state: TrainState) -> None:
 
 
 def _made_with() -> dict[str, str]:
-    """What figures depend on: versions, and whether the fused kernels of model_zoo/kernels ran."""
+    """What figures depend on: versions, and which kernels ran."""
     from mindgeex.model_zoo.kernels import fused
 
-    return {**versions(), "kernels": "fused" if fused.kernels_here() else "composed"}
+    return {**versions(), "kernels": fused.name_here()}

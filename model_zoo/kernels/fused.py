@@ -43,6 +43,11 @@ def kernels_here() -> bool:
     return ms.get_context("device_target") == "CPU" and _library() is not None
 
 
+def name_here() -> str:
+    """What last digits depend on: the library's name, which follows from sources, compiler and processor, or composed."""
+    return Path(str(_library())).stem if kernels_here() else "composed"
+
+
 @cache
 def _library() -> str | None:
     """Path of the library for this machine's processor, compiled into the user's cache the first time."""
