@@ -44,7 +44,7 @@ def kernels_here() -> bool:
 
 
 def name_here() -> str:
-    """What last digits depend on: the library's name, which follows from sources, compiler and processor, or composed."""
+    """What last digits depend on: the library, named after sources, compiler and processor, or composed."""
     return Path(str(_library())).stem if kernels_here() else "composed"
 
 
