@@ -1,7 +1,8 @@
 """What MindSpore's partitioner makes of small steps is, item by item, what analytic.py derives from sizes.
 
 A covering subset of both families x HSDP levels 1 to 3 x matmul or flash attention x stages x the ranks of two
-clusters (dp 192 x mp 8, and few NPUs): every value of each, and every family with every level, once.
+clusters (dp 192 x mp 8, and few NPUs): every value of each once. Does not cover: GPT-NeoX with level3, CodeGeeX with
+flash attention, interleaved or last stages, stages over 1,536 NPUs.
 """
 
 import collections
