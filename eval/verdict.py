@@ -69,7 +69,10 @@ class Outcome:
     output: str
     """The beginning of what compiler or program printed."""
     cpu_s: float
+    """CPU seconds of compiler and program."""
     wall_s: float
+    run_cpu_s: float = 0.0
+    """Of `cpu_s`, those of the program."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -150,8 +153,9 @@ def judge(result: Result, proven: bool, failed_test: str, limits: Limits) -> tup
 
 
 def _outcome(verdict: Verdict, reason: str, result: Result, cpu_s: float, wall_s: float) -> Outcome:
+    run_cpu_s = 0.0 if verdict == Verdict.COMPILE else result.cpu_s
     cpu_s, wall_s = round(cpu_s + result.cpu_s, 3), round(wall_s + result.wall_s, 3)
-    return Outcome(verdict, reason[:500], result.output[:OUTPUT_KEPT], cpu_s, wall_s)
+    return Outcome(verdict, reason[:500], result.output[:OUTPUT_KEPT], cpu_s, wall_s, run_cpu_s)
 
 
 def _compile_reason(result: Result) -> str:
