@@ -21,5 +21,5 @@ PACKAGES = room_packages()
 setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"": [f"**/*.{suffix}" for suffix in ("yaml", "md", "css", "jsonl", "go", "h", "cc")]},
+    package_data={"": [f"**/*.{suffix}" for suffix in ("yaml", "md", "css", "jsonl", "go", "rs", "java", "h", "cc")]},
 )

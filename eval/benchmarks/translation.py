@@ -80,8 +80,8 @@ class Translation(Benchmark):
         return Dataset(humaneval_x.unique(problems), source.sha256, source.described)
 
     def obstacle(self, problem: Problem) -> str | None:
-        """Rust's crates."""
-        return humaneval_x.missing_crates(problem)
+        """Libraries that are not installed."""
+        return humaneval_x.missing_libraries(problem)
 
     def program(self, problem: Problem, kept: Kept) -> Code:
         """See assembly.py."""

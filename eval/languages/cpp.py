@@ -1,6 +1,9 @@
 """C++: g++ with -std=c++11, as published. The tests are a `main` that ends with the program's last brace."""
 
-from mindgeex.eval.languages.language import Language, Proof, Toolchain, ask
+import os
+import subprocess
+
+from mindgeex.eval.languages.language import Language, Library, Proof, Toolchain, ask
 
 
 def locate() -> Toolchain:
@@ -24,6 +27,12 @@ def prove(solution: str, tests: str, proof: Proof) -> dict[str, str]:
     return {"main.cpp": f"{solution}\n{declared}\n{body}\n{write}\n}}\n"}
 
 
+def includes(header: str) -> bool:
+    """Whether g++ finds a header."""
+    command = ["g++", "-E", "-x", "c++", "-include", header, os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 LANGUAGE = Language(
     key="cpp",
     title="C++",
@@ -31,4 +40,8 @@ LANGUAGE = Language(
     locate=locate,
     prove=prove,
     failed_test="Assertion `",
+    libraries=(
+        Library("Boost", r"#include *<boost/", "apt-get install libboost-dev", lambda: includes("boost/any.hpp")),
+        Library("OpenSSL", r"#include *<openssl/", "apt-get install libssl-dev", lambda: includes("openssl/md5.h")),
+    ),
 )

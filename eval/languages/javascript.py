@@ -4,7 +4,11 @@ The tests see a console of their own, made after the solution has run, so a solu
 freezes it) gains nothing.
 """
 
-from mindgeex.eval.languages.language import Language, Proof, Toolchain, ask, place
+import os
+import shutil
+from pathlib import Path
+
+from mindgeex.eval.languages.language import Language, Library, Proof, Toolchain, ask, place
 
 TESTS = """
 ;((console) => {{
@@ -15,15 +19,28 @@ TESTS = """
 }});
 require("fs").writeSync({descriptor}, "{secret}");
 """
+PACKAGE = "js-md5"
+"""The one package that a problem of HumanEval-X requires (JavaScript/162)."""
+MODULES = "/opt/node_modules"
+
+
+def package() -> Path | None:
+    """Where `npm install --global` has put the package; Debian's node looks elsewhere for its own packages."""
+    node = Path(os.path.realpath(shutil.which("node") or "node"))
+    roots = (node.parents[1] / "lib/node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/share/nodejs"))
+    return next((root / PACKAGE for root in roots if (root / PACKAGE).is_dir()), None)
 
 
 def locate() -> Toolchain:
     """Node; its heap is kept below the sandbox's memory limit."""
     node, folders = place("node", "/opt/node")
+    if found := package():
+        folders |= {str(found): f"{MODULES}/{PACKAGE}"}
     return Toolchain(
         version=f"node {ask('node', '--version')}",
         run=(node, "--max-old-space-size=512", "main.js"),
         folders=folders,
+        environment={"NODE_PATH": MODULES},
     )
 
 
@@ -39,4 +56,12 @@ LANGUAGE = Language(
     locate=locate,
     prove=prove,
     failed_test="console.assert failed",
+    libraries=(
+        Library(
+            PACKAGE,
+            rf"""require\(["']{PACKAGE}["']\)""",
+            f"npm install --global {PACKAGE}",
+            lambda: package() is not None,
+        ),
+    ),
 )

@@ -1,6 +1,7 @@
 """What the harness knows of a programming language: its tools, and how a program of it is proven, compiled and run."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -39,6 +40,19 @@ class Toolchain:
 
 
 @dataclass(frozen=True)
+class Library:
+    """Something beyond the language's own library that some problems use."""
+
+    name: str
+    used: str
+    """Pattern of the code that needs it."""
+    remedy: str
+    """The command that installs it."""
+    found: Callable[[], bool]
+    """Whether it is installed."""
+
+
+@dataclass(frozen=True)
 class Language:
     """One language of a benchmark."""
 
@@ -52,6 +66,20 @@ class Language:
     """Solution, tests, proof -> source files (name -> text) that write the secret after the last test."""
     failed_test: str
     """What a program prints when a test found a wrong answer (and not an error of another kind)."""
+
+    libraries: tuple[Library, ...] = ()
+
+    def missing(self, code: str | None = None) -> str | None:
+        """What is not installed of the libraries that some code needs (all, where None), and how to get it."""
+        missing = [
+            library
+            for library in self.libraries
+            if (code is None or re.search(library.used, code)) and not library.found()
+        ]
+        if not missing:
+            return None
+        remedies = dict.fromkeys(library.remedy for library in missing)
+        return f"toolchain missing: {', '.join(library.name for library in missing)}: {'; '.join(remedies)}"
 
     def toolchain(self) -> Toolchain:
         """Finds the tools.

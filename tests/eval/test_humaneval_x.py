@@ -163,10 +163,25 @@ def test_go_imports_the_packages_that_code_uses_and_comments_do_not():
     assert twice.count('"strings"') == 1
 
 
-def test_rust_problems_with_crates_say_so(reference_data):
-    problem = load(["rust"], reference_data / "benchmarks" / "humaneval-x").problems[0]
-    assert (
-        HUMANEVAL_X.obstacle(problem)
-        == "it uses the crates md5, rand, regex; only Rust's standard library is available here"
+def test_a_library_that_is_not_installed_is_named_with_what_brings_it(reference_data, monkeypatch, tmp_path):
+    data = reference_data / "benchmarks" / "humaneval-x"
+    monkeypatch.setattr("mindgeex.eval.languages.crates.REGISTRY", tmp_path)
+    assert HUMANEVAL_X.obstacle(load(["rust"], data).problems[0]) == (
+        "toolchain missing: the crate regex, the crate md5: apt-get install librust-regex-dev; "
+        "apt-get install librust-md5-dev"
     )
+    monkeypatch.setattr("mindgeex.eval.languages.javascript.package", lambda: None)
+    assert HUMANEVAL_X.obstacle(load(["javascript"], data).problems[162]) == (
+        "toolchain missing: js-md5: npm install --global js-md5"
+    )
+    monkeypatch.setattr("mindgeex.eval.languages.cpp.includes", lambda header: False)
+    found = [HUMANEVAL_X.obstacle(problem) for problem in load(["cpp"], data).problems]
+    assert {number: text for number, text in enumerate(found) if text} == {
+        22: "toolchain missing: Boost: apt-get install libboost-dev",
+        137: "toolchain missing: Boost: apt-get install libboost-dev",
+        162: "toolchain missing: OpenSSL: apt-get install libssl-dev",
+    }
+
+
+def test_problems_of_our_own_need_no_library():
     assert [HUMANEVAL_X.obstacle(problem) for problem in load(list(FILE_NAMES)).problems] == [None] * 36
