@@ -25,6 +25,7 @@ def run(
     max_rows: int = 16,
     workers: int = 0,
     cpu_seconds: int = 10,
+    cpu_factor: int = 100,
     memory_mb: int = 1024,
 ) -> int:
     """Score a checkpoint or a file of completions, or check a benchmark's own solutions, in a sandbox.
@@ -47,13 +48,16 @@ def run(
         seed: of the samples.
         max_rows: completions of a problem made at once.
         workers: programs executed at once; 0 for one a core.
-        cpu_seconds: CPU time each program may use; the wall limit is 4 times that and 5 s.
+        cpu_seconds: CPU time each program may use at least; the wall limit is 4 times that and 5 s, and grows with it.
+        cpu_factor: so many times the CPU time that the problem's own solution took here may a program use, if that is
+            more: a slow machine changes no score; 0 for --cpu-seconds alone.
         memory_mb: memory each program may use, in MiB.
     """
     from mindgeex.eval import generations as external
     from mindgeex.eval import report, runner
     from mindgeex.eval.benchmarks import benchmark as named
     from mindgeex.eval.job import MIB, Limits
+    from mindgeex.eval.stages import Completer
 
     if canonical + (checkpoint is not None) + (generations is not None) != 1:
         raise UserError(
@@ -69,9 +73,11 @@ def run(
     for name, value in at_least_one.items():
         if value < 1:
             raise UserError(f"{name} {value}: at least 1")
+    if cpu_factor < 0:
+        raise UserError(f"--cpu-factor {cpu_factor}: at least 0, which stands for no calibration")
     if workers < 0:
         raise UserError(f"--workers {workers}: at least 1, or 0 for one a core")
-    completer: runner.Completer | None = None
+    completer: Completer | None = None
     chosen = named(benchmark)
     dataset = chosen.load(languages, data)
     recorded = None if generations is None else external.read(generations, dataset.problems)
@@ -89,6 +95,7 @@ def run(
         num_samples=num_samples,
         seed=seed,
         workers=workers or os.cpu_count() or 1,
+        cpu_factor=cpu_factor,
         limits=Limits(cpu_s=cpu_seconds, wall_s=4.0 * cpu_seconds + 5.0, memory_bytes=memory_mb * MIB),
     )
     print("\n".join([*(recorded.warnings if recorded else ()), *report.lines(done)]))

@@ -12,8 +12,12 @@ from typing import Any
 from mindgeex.common.files import write_json
 from mindgeex.common.html import Section, write_page
 from mindgeex.common.versions import versions
+from mindgeex.eval.calibration import Allowance, summary
+from mindgeex.eval.folder import read_stages
+from mindgeex.eval.job import Limits
 from mindgeex.eval.metrics import Estimate
-from mindgeex.eval.runner import Row, Run
+from mindgeex.eval.results import Row, passed
+from mindgeex.eval.runner import Run
 from mindgeex.eval.scores import canonical_counts, figures, groups, headline_rows, rules, tally, verdicts
 from mindgeex.eval.verdict import Verdict
 
@@ -54,7 +58,6 @@ def score_lines(run: Run, group: str) -> list[str]:
 
 def manifest(run: Run) -> dict[str, Any]:
     """Everything that could change the number, the number, and what every problem got."""
-    rows = [*run.canonical.values(), *run.results]
     return {
         **run.settings,
         "scores": {
@@ -70,12 +73,31 @@ def manifest(run: Run) -> dict[str, Any]:
         },
         "problems": {name: tally(run, name) for name in rules(run)} if run.results else {},
         "excluded": run.excluded,
+        "calibration": calibration(run),
+        "stages": stages(run),
         "versions": versions(),
-        "seconds": {
-            "cpu": round(sum(row.get("cpu_s", 0.0) for row in rows), 1),
-            "sandbox_wall": round(sum(row.get("wall_s", 0.0) for row in rows), 1),
-        },
     }
+
+
+def calibration(run: Run) -> dict[str, Any]:
+    """Language -> CPU time of its canonical solutions here, and the limits that follow from it."""
+    limits = {key: value for key, value in run.settings["limits"].items() if key != "cpu_factor"}
+    allowance = Allowance(Limits(**limits), run.settings["limits"]["cpu_factor"])
+    rows: dict[str, list[Row]] = {}
+    for problem in run.problems:
+        if (row := run.canonical.get(problem.task_id)) and passed(row):
+            rows.setdefault(problem.language, []).append(row)
+    return {language: summary(own, allowance) for language, own in rows.items()}
+
+
+def stages(run: Run) -> dict[str, Any]:
+    """Stage -> wall seconds, machines, and CPU seconds of compilers and programs, equal programs counted once."""
+    found = read_stages(run.folder)
+    for name, rows in (("canonical solutions", run.canonical.values()), ("executing", run.results)):
+        executed = {(row["task_id"], row["program_sha256"]): row["cpu_s"] for row in rows if "program_sha256" in row}
+        if name in found:
+            found[name] |= {"programs": len(executed), "cpu_s": round(sum(executed.values()), 1)}
+    return found
 
 
 def sections(run: Run) -> list[Section]:

@@ -16,6 +16,13 @@ from typing import Any
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import disk_errors
 
+Row = dict[str, Any]
+
+
+def passed(row: Row) -> bool:
+    """Whether a row is a pass."""
+    return bool(row["verdict"] == "passed")
+
 
 class Rows:
     """An append-only file of JSON objects. Use as a context manager; `append` may be called from several threads."""
@@ -40,7 +47,7 @@ class Rows:
         except OSError:
             self._file.close()
             raise UserError(f"{path}: another run is writing to it: wait, or choose another folder") from None
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         """What was there when it was opened, and what was appended since."""
         try:
             self._read()
@@ -48,7 +55,7 @@ class Rows:
             self._file.close()
             raise
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: Row) -> None:
         """Adds a row; it is kept even if this process is killed right after."""
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock, disk_errors(self.path):
@@ -68,14 +75,7 @@ class Rows:
         whole = content.rfind(b"\n") + 1
         if whole != len(content):
             self._file.truncate(whole)
-        for number, line in enumerate(content[:whole].splitlines(), start=1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or not row.keys() >= self.keys:
-                raise UserError(f"{self.path}, line {number}: damaged: delete the file to start over")
-            self.rows.append(row)
+        self.rows += _parsed(content[:whole], self.path, self.keys)
 
     def __enter__(self) -> "Rows":
         """Nothing: opened already."""
@@ -84,3 +84,29 @@ class Rows:
     def __exit__(self, *error: object) -> None:
         """Closes the file and lets others write to it."""
         self._file.close()
+
+
+def read_rows(path: Path, keys: Iterable[str] = ()) -> list[Row]:
+    """The whole rows of a file, which may be growing; none if there is no such file.
+
+    Raises:
+        UserError: it cannot be read, or a line in it is damaged.
+    """
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    return _parsed(content[: content.rfind(b"\n") + 1], path, frozenset(keys))
+
+
+def _parsed(content: bytes, path: Path, keys: frozenset[str]) -> list[Row]:
+    rows = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not row.keys() >= keys:
+            raise UserError(f"{path}, line {number}: damaged: delete the file to start over")
+        rows.append(row)
+    return rows

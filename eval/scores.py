@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from mindgeex.eval.metrics import Estimate, estimate, pass_at_k
-from mindgeex.eval.runner import Row, Run, passed
+from mindgeex.eval.results import Row, passed
+from mindgeex.eval.runner import Run
 
 KS = (1, 10, 100)
 Tally = dict[str, tuple[float, int]]

@@ -163,6 +163,8 @@ def _compile_reason(result: Result) -> str:
         raise Interrupted
     if result.stopped_by:
         return f"the compiler passed its limit of {result.stopped_by}"
+    if result.signal:
+        return f"the compiler was ended by signal {result.signal}"
     errors = [line for line in result.output.splitlines() if "error" in line]
     return (errors or result.output.strip().splitlines() or ["the compiler failed without a message"])[0]
 

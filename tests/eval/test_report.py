@@ -57,7 +57,13 @@ def test_the_manifest_says_what_the_score_depends_on(half):
     for key in ("prompt_version", "post_processing", "model", "seed", "limits", "toolchains", "sandbox", "versions"):
         assert manifest[key], key
     assert manifest["excluded"] == {}
-    assert manifest["seconds"]["cpu"] > 0
+    executing = manifest["stages"]["executing"]
+    assert executing["programs"] == 6 and executing["cpu_s"] > 0 and executing["wall_s"] > 0
+    assert executing["engines"] == [{"kind": "local", "workers": 2}] and executing["machines"][0]["cores"] > 0
+    assert manifest["stages"]["canonical solutions"]["programs"] == 6 and "generating" in manifest["stages"]
+    calibration = manifest["calibration"]["python"]
+    assert calibration["cpu_limit_s"]["least"] >= manifest["limits"]["cpu_s"]
+    assert 0 < calibration["canonical_cpu_s"]["median"] <= calibration["canonical_cpu_s"]["most"]
 
 
 def test_the_page_shows_every_sample_and_is_not_broken_by_one(half):

@@ -1,23 +1,27 @@
 """A run from problems to rows: the gate, resuming, seeds, refusals."""
 
+import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval import runner
 from mindgeex.eval.benchmarks.benchmark import Dataset
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.benchmarks.source import SHIPPED
+from mindgeex.eval.engines import engine as engine_module
+from mindgeex.eval.engines.local import LocalEngine
 from mindgeex.eval.job import Limits
 from mindgeex.eval.results import Rows
-from mindgeex.eval.runner import run
+from mindgeex.eval.runner import read, run
 from tests.eval.completers import Recital, Varied
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
@@ -77,13 +81,13 @@ def test_rust_with_crates_is_not_covered_and_says_so(reference_data, tmp_path):
 
 def test_identical_programs_of_a_problem_are_executed_once(tmp_path, monkeypatch):
     counted: list[str] = []
-    execute = runner.execute
+    execute = engine_module.execute
 
     def counting(*arguments):
         counted.append(arguments[3])
         return execute(*arguments)
 
-    monkeypatch.setattr(runner, "execute", counting)
+    monkeypatch.setattr(engine_module, "execute", counting)
     done = run(
         HUMANEVAL_X, HUMANEVAL_X.load(["python"]), tmp_path, completer=Recital(), rules=["codegeex"], num_samples=5
     )
@@ -131,21 +135,36 @@ def test_a_folder_of_a_run_with_other_settings_is_refused(tmp_path, change):
 
 
 KILLED = """
+import hashlib
 from pathlib import Path
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
-from mindgeex.eval.runner import run
+from mindgeex.eval.engines.local import LocalEngine
+from mindgeex.eval.runner import read, run
 from tests.eval.completers import Varied
-run(HUMANEVAL_X, HUMANEVAL_X.load(), Path({folder!r}), completer=Varied(), rules=["codegeex"], num_samples=5)
+
+class Telling(LocalEngine):
+    def execute(self, works):
+        with Path({told!r}).open("a") as file:
+            file.writelines(hashlib.sha256(work.solution.encode()).hexdigest() + "\\n" for work in works)
+        yield from super().execute(works)
+
+run(
+    HUMANEVAL_X, HUMANEVAL_X.load(), Path({folder!r}), completer=Varied(), rules=["codegeex"], num_samples=5,
+    engine=Telling(2),
+)
 """
 
 
 def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
-    """kill -9 three times on the way; in the end every sample has one verdict, the same as without the kills."""
+    """kill -9 three times on the way; in the end every sample has one verdict, the same as without the kills.
+
+    What has a verdict when the process is killed is not executed again by the next one.
+    """
     folder = tmp_path / "killed"
     results = folder / "results.jsonl"
     kept = 0
-    for _ in range(3):
-        script = KILLED.format(folder=str(folder))
+    for number in range(3):
+        script = KILLED.format(folder=str(folder), told=str(tmp_path / f"told{number}"))
         child = subprocess.Popen(
             [sys.executable, "-c", script], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL
         )
@@ -155,6 +174,8 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
         assert (before := _lines(results)) > kept
+        given = (tmp_path / f"told{number}").read_text().split()
+        assert len(given) == len(set(given)) == 30 - kept + (6 if number == 0 else 0)  # 6 canonical solutions at first
         kept = before
         early = results.read_bytes()
     assert kept < 30
@@ -169,7 +190,7 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
     )
     assert results.read_bytes().startswith(early[: early.rfind(b"\n") + 1])
     rows = rows_of(results)
-    assert len(rows) == len({(row["task_id"], row["sample"]) for row in rows}) == 30
+    assert len(rows) == len({(row["task_id"], row["program_sha256"]) for row in rows}) == 30
     assert verdicts(done.results) == verdicts(whole.results)
     assert sum(row["verdict"] == "passed" for row in done.results) == 24
 
@@ -223,3 +244,66 @@ def test_two_runs_cannot_write_to_one_folder(tmp_path):
         Rows(path)
     with Rows(path) as rows:
         assert rows.rows == []
+
+
+class _Observed(LocalEngine):
+    """Kills the sandbox of each program from outside as soon as it runs, as the kernel does when memory is short."""
+
+    def __init__(self, kills: int):
+        super().__init__(1)
+        self.kills = kills
+        self.killed: list[int] = []
+
+    def execute(self, works):
+        run_in_sandbox = self.workshop.sandbox.run
+
+        def killed(job, channel=None):
+            if self.kills and b"sleep" in job.files["program.py"]:
+                self.kills -= 1
+                threading.Thread(target=_kill_sandbox, args=[self.killed]).start()
+            return run_in_sandbox(job, channel)
+
+        self.workshop.sandbox.run = killed
+        yield from super().execute(works)
+
+
+def _kill_sandbox(killed: list[int]) -> None:
+    """Waits for the next program to run, and kills the outermost process of its sandbox."""
+
+    def parent(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (entry / "comm").read_text().startswith("python"):
+                    outer = parent(parent(int(entry.name)))
+                    if parent(outer) == os.getpid() and outer not in killed:
+                        killed.append(outer)
+                        os.kill(outer, signal.SIGKILL)
+                        return
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("kills", "verdict"), [(1, "passed"), (3, "exception")])
+def test_a_program_whose_sandbox_is_killed_from_outside_is_run_again(tmp_path, kills, verdict):
+    data = HUMANEVAL_X.load(["python"])
+    one = Dataset(data.problems[:1], data.sha256, data.source)
+    slow = {"Python/0": ["    import time\n    time.sleep(1.5)\n" + data.problems[0].canonical_solution]}
+    engine = _Observed(kills)
+    [row] = run(HUMANEVAL_X, one, tmp_path, completer=Recital(slow), rules=["codegeex"], engine=engine).results
+    assert len(engine.killed) == kills
+    assert row["verdict"] == verdict
+    assert row["reason"] == ("" if kills == 1 else "killed each of 3 times it was run: signal 9")
+
+
+def test_a_finished_run_is_read_from_its_folder(tmp_path):
+    done = run(HUMANEVAL_X, HUMANEVAL_X.load(["python"]), tmp_path, completer=Varied(), num_samples=3)
+    assert read(tmp_path) == done
+    lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "results.jsonl").write_text("".join(lines[:-2]))
+    with pytest.raises(UserError, match=f"not finished .2 of {len(lines)} programs have no verdict in results.jsonl"):
+        read(tmp_path)
+    with pytest.raises(UserError, match="holds no run.json: give the --out folder"):
+        read(tmp_path / "none")
