@@ -1,6 +1,6 @@
 // Attention of a training step on a CPU, float32: scores, mask, softmax, dropout and mixture in one go, and its gradient.
 //
-// One thread takes a head of a row from end to end, QUERIES of its queries at a time; the scores of those are all that
+// One thread takes a head of a row from end to end, BLOCK of its queries at a time; the scores of those are all that
 // is ever held (Dao et al. 2022 hold less: keys go by blocks there, too). Keys that the mask hides from all of them are
 // left out. The gradient computes the shares again from the log of the sum of exponentials.
 // Covers: any sizes; every query sees a key. Does not cover: more threads than heads of all rows, half precision.
@@ -9,57 +9,66 @@
 
 namespace {
 
-constexpr int64_t QUERIES = 32;       // of a block
-constexpr float HIDDEN = -5000.0f;    // what is added to a score that must not count is below
-
-int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
-// A head's values [n, D], rows `stride` apart, as panels: [D / WIDE, n, WIDE], zeros beyond D and n.
-void pack(const float* x, int64_t n, int64_t size, int64_t stride, int64_t rows, float factor, float* out) {
-  for (int64_t d = 0; d < size; d += WIDE)
-    for (int64_t i = 0; i < rows; ++i, out += WIDE) {
-      const int64_t width = i < n ? std::min(WIDE, size - d) : 0;
-      for (int64_t k = 0; k < width; ++k) out[k] = x[i * stride + d + k] * factor;
-      std::fill(out + width, out + WIDE, 0.0f);
-    }
-}
-
-// The same transposed: [n / WIDE, D, WIDE].
-void pack_transposed(const float* x, int64_t n, int64_t size, int64_t stride, float* out) {
-  for (int64_t i = 0; i < n; i += WIDE, out += size * WIDE) {
-    const int64_t width = std::min(WIDE, n - i);
-    if (width < WIDE) std::fill(out, out + size * WIDE, 0.0f);
-    for (int64_t k = 0; k < width; ++k)
-      for (int64_t d = 0; d < size; ++d) out[d * WIDE + k] = x[(i + k) * stride + d];
-  }
-}
+constexpr float HIDDEN = -5000.0f;  // what is added to a score that must not count is below
 
 struct Range {
   int64_t first, last;
+  int64_t length() const { return last - first; }
 };
 
 struct Sizes {
-  int64_t batch, queries, keys, hidden, heads, size, blocks;
-  int64_t wide_keys, wide_size, stride;  // as panels; of a block's scores
+  int64_t batch, queries, keys, hidden, heads, size;
+  int64_t query_blocks, key_blocks, deep;  // of BLOCK; deep: those of a head's size
+  int64_t stride, wide;                    // of a block's scores, and of its head's values
 
   Sizes(const Call& c, int64_t heads)
       : batch(c.shapes[0][0]), queries(c.shapes[0][1]), keys(c.shapes[1][1]), hidden(c.shapes[0][2]), heads(heads) {
     size = hidden / heads;
-    blocks = (queries + QUERIES - 1) / QUERIES;
-    wide_keys = up(keys, WIDE);
-    wide_size = up(size, WIDE);
-    stride = wide_keys + LANES;  // not a power of two: rows would share a set of the cache
+    query_blocks = blocks_of(queries);
+    key_blocks = blocks_of(keys);
+    deep = blocks_of(size);
+    stride = key_blocks * BLOCK + LANES;  // not a power of two: rows would share a set of the cache
+    wide = deep * BLOCK;
   }
   int64_t at(int64_t b, int64_t a, int64_t t, int64_t length) const { return (b * length + t) * hidden + a * size; }
+  Matrix values(const float* x, int64_t rows) const { return {x, rows, size, hidden}; }
 };
 
-// For every block of queries, the keys that any of its queries sees, in whole panels.
+struct Scaled : Matrix {
+  float factor;
+  Scaled(const Matrix& x, float factor) : Matrix(x), factor(factor) {}
+  View block(int64_t r, int64_t c, float* copy) const {
+    return copied(r, c, copy, [&](float value, int64_t, int64_t) { return value * factor; });
+  }
+};
+
+// Panels and floats, one behind the other.
+struct Room {
+  char* at;
+  int64_t bytes;  // of a packed block
+  char* blocks(int64_t n) { return std::exchange(at, at + n * bytes); }
+  float* floats(int64_t n) { return reinterpret_cast<float*>(std::exchange(at, at + (4 * n + 63) / 64 * 64)); }
+};
+
+// A matrix as panels, one for each block of its rows, or of its columns.
+template <class Source>
+void pack(const Source& x, bool by_rows, void (*how)(const float*, int64_t, char*), int64_t bytes, char* out) {
+  alignas(64) float copy[BLOCK * BLOCK];
+  const int64_t panels = by_rows ? x.row_blocks() : x.column_blocks(), depth = by_rows ? x.column_blocks() : x.row_blocks();
+  for (int64_t i = 0; i < panels; ++i)
+    for (int64_t k = 0; k < depth; ++k, out += bytes) {
+      const View view = x.block((by_rows ? i : k) * BLOCK, (by_rows ? k : i) * BLOCK, copy);
+      how(view.at, view.stride, out);
+    }
+}
+
+// For every block of queries, the blocks of keys that any of its queries sees.
 std::vector<Range> seen(const Sizes& s, const float* mask) {
-  std::vector<Range> ranges(s.batch * s.blocks);
-  Pool::here().share(s.batch * s.blocks, [&](int64_t block) {
-    const int64_t b = block / s.blocks, t = block % s.blocks * QUERIES;
+  std::vector<Range> ranges(s.batch * s.query_blocks);
+  Pool::here().share(s.batch * s.query_blocks, [&](int64_t block) {
+    const int64_t b = block / s.query_blocks, t = block % s.query_blocks * BLOCK;
     int64_t first = s.keys, last = 0;
-    for (int64_t q = t; q < std::min(s.queries, t + QUERIES); ++q) {
+    for (int64_t q = t; q < std::min(s.queries, t + BLOCK); ++q) {
       const float* m = mask + (b * s.queries + q) * s.keys;
       int64_t k = 0, end = s.keys;
       while (k < first && m[k] <= HIDDEN) ++k;
@@ -67,23 +76,15 @@ std::vector<Range> seen(const Sizes& s, const float* mask) {
       while (end > last && m[end - 1] <= HIDDEN) --end;
       last = end;
     }
-    ranges[block] = {first / WIDE * WIDE, up(std::max(first + 1, last), WIDE)};
+    ranges[block] = {first / BLOCK, blocks_of(std::max(first + 1, last))};
   });
   return ranges;
 }
 
-// Rows [0, QUERIES) of `out` = A B for the panels of keys in `range`; A [QUERIES, D] as packed panels of its own.
-void scores(const Sizes& s, const float* a, const float* panels, Range range, float* out) {
-  for (int64_t k = range.first; k < range.last; k += WIDE)
-    for (int64_t i = 0; i < QUERIES; i += TALL)
-      tile<false>(a + i * s.wide_size, s.wide_size, 1, panels + k * s.size, WIDE, s.size, out + i * s.stride + k, s.stride);
-}
-
-// Queries of a block, rows together: [QUERIES, wide_size], zeros beyond the last.
-void rows_of(const Sizes& s, const float* x, int64_t n, float factor, float* out) {
-  for (int64_t i = 0; i < QUERIES; ++i)
-    for (int64_t d = 0; d < s.wide_size; ++d)
-      out[i * s.wide_size + d] = i < n && d < s.size ? x[i * s.hidden + d] * factor : 0.0f;
+// Panels of a block's scores, one depth or one column after the other.
+void pack_scores(const float* scores, int64_t stride, Range range, void (*how)(const float*, int64_t, char*), int64_t bytes,
+                 char* out) {
+  for (int64_t j = range.first; j < range.last; ++j, out += bytes) how(scores + j * BLOCK, stride, out);
 }
 
 }  // namespace
@@ -97,56 +98,52 @@ KERNEL(attention) {
   const int32_t *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *out = c.out(7), *logs = c.out(8);
+  const Method with = method();
   const std::vector<Range> ranges = seen(s, mask);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
-    const int64_t b = head / s.heads, a = head % s.heads;
-    thread_local std::vector<float> keys, values, asks, shares, mixed;
-    keys.resize(s.wide_keys * s.size);
-    values.resize(s.wide_keys * s.wide_size);
-    asks.resize(QUERIES * s.wide_size);
-    shares.resize(QUERIES * s.stride);
-    mixed.resize(QUERIES * s.wide_size);
-    pack_transposed(k + s.at(b, a, 0, s.keys), s.keys, s.size, s.hidden, keys.data());
-    pack(v + s.at(b, a, 0, s.keys), s.keys, s.size, s.hidden, s.wide_keys, 1.0f, values.data());
+    const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
+    static thread_local Scratch memory;
+    const int64_t blocks = 2 * s.key_blocks * s.deep + s.key_blocks + s.deep, floats = BLOCK * (s.stride + s.wide);
+    Room room{memory.hold(blocks * bytes + 4 * floats), bytes};
+    char *keys = room.blocks(s.key_blocks * s.deep), *values = room.blocks(s.key_blocks * s.deep);
+    char *asks = room.blocks(s.deep), *packed = room.blocks(s.key_blocks);
+    float *shares = room.floats(BLOCK * s.stride), *mixed = room.floats(BLOCK * s.wide);
+    const Unit unit(with);
+    pack(s.values(k + s.at(b, a, 0, s.keys), s.keys), true, with.right_along, bytes, keys);
+    pack(s.values(v + s.at(b, a, 0, s.keys), s.keys), false, with.right_across, bytes, values);
     const int32_t offset = row_offset(seeds[shared ? 0 : b], salt);
-    for (int64_t block = 0; block < s.blocks; ++block) {
-      const int64_t first = block * QUERIES, n = std::min(QUERIES, s.queries - first);
-      const Range range = ranges[b * s.blocks + block];
-      const int64_t end = std::min(range.last, s.keys);
-      rows_of(s, q + s.at(b, a, first, s.queries), n, scale, asks.data());
-      scores(s, asks.data(), keys.data(), range, shares.data());
-      float factors[QUERIES];
+    for (int64_t block = 0; block < s.query_blocks; ++block) {
+      const int64_t first = block * BLOCK, n = std::min(BLOCK, s.queries - first);
+      const Range range = ranges[b * s.query_blocks + block];
+      const int64_t start = range.first * BLOCK, end = std::min(range.last * BLOCK, s.keys);
+      pack(Scaled(s.values(q + s.at(b, a, first, s.queries), n), scale), true, with.left_along, bytes, asks);
+      for (int64_t j = range.first; j < range.last; ++j)
+        with.multiply(asks, keys + j * s.deep * bytes, s.deep, shares + j * BLOCK, s.stride, false);
+      float factors[BLOCK];
       for (int64_t i = 0; i < n; ++i) {
         const int64_t t = first + i;
         const float* m = mask + (b * s.queries + t) * s.keys;
-        float* p = shares.data() + i * s.stride;
-        float most = -INFINITY, sum = 0;
-        for (int64_t j = range.first; j < end; ++j) {
-          p[j] += m[j];
-          most = std::max(most, p[j]);
-        }
-        for (int64_t j = range.first; j < end; ++j) {
-          const float e = p[j] - most < -80.0f ? 0.0f : fast_exp(p[j] - most);
-          p[j] = e;
-          sum += e;
-        }
+        float* p = shares + i * s.stride;
+        for (int64_t j = start; j < end; ++j) p[j] += m[j];
+        const float most = largest(p + start, end - start);
+        for (int64_t j = start; j < end; ++j) p[j] = p[j] - most < -80.0f ? 0.0f : fast_exp(p[j] - most);
+        float sum = 0;
+        for (int64_t j = start; j < end; ++j) sum += p[j];
         if (drops) {
-          const int32_t start = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.queries + t) * s.keys);
-          for (int64_t j = range.first; j < end; ++j)
-            p[j] = stays(start + static_cast<int32_t>(j), offset, threshold) ? p[j] : 0.0f;
+          const int32_t origin = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.queries + t) * s.keys);
+          for (int64_t j = start; j < end; ++j)
+            p[j] = stays(origin + static_cast<int32_t>(j), offset, threshold) ? p[j] : 0.0f;
         }
-        std::fill(p + end, p + range.last, 0.0f);
+        std::fill(p + end, p + range.last * BLOCK, 0.0f);
         logs[(b * s.heads + a) * s.queries + t] = most + std::log(sum);
         factors[i] = (drops ? kept : 1.0f) / sum;
       }
-      for (int64_t d = 0; d < s.wide_size; d += WIDE)
-        for (int64_t i = 0; i < up(n, TALL); i += TALL)
-          tile<false>(shares.data() + i * s.stride + range.first, s.stride, 1,
-                      values.data() + d * s.wide_keys + range.first * WIDE, WIDE, range.last - range.first,
-                      mixed.data() + i * s.wide_size + d, s.wide_size);
+      pack_scores(shares, s.stride, range, with.left_along, bytes, packed);
+      for (int64_t d = 0; d < s.deep; ++d)
+        with.multiply(packed, values + (d * s.key_blocks + range.first) * bytes, range.length(), mixed + d * BLOCK, s.wide, false);
       for (int64_t i = 0; i < n; ++i)
         for (int64_t d = 0; d < s.size; ++d)
-          out[s.at(b, a, first + i, s.queries) + d] = mixed[i * s.wide_size + d] * factors[i];
+          out[s.at(b, a, first + i, s.queries) + d] = mixed[i * s.wide + d] * factors[i];
     }
   });
   return 0;
@@ -161,36 +158,51 @@ KERNEL(attention_grad) {
   const int32_t *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *dq = c.out(9), *dk = c.out(10), *dv = c.out(11);
+  const Method with = method();
   const std::vector<Range> ranges = seen(s, mask);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
-    const int64_t b = head / s.heads, a = head % s.heads;
-    thread_local std::vector<float> keys, values, sources, asks, ask_panels, grads, grad_panels, shares, dshares, dasks;
-    thread_local std::vector<float> dkeys, dvalues;
-    keys.resize(s.wide_keys * s.size);
-    values.resize(s.wide_keys * s.size);
-    sources.resize(s.wide_keys * s.wide_size);
-    for (auto* x : {&asks, &ask_panels, &grads, &grad_panels, &dasks}) x->resize(QUERIES * s.wide_size);
-    for (auto* x : {&shares, &dshares}) x->resize(QUERIES * s.stride);
-    for (auto* x : {&dkeys, &dvalues}) x->assign(s.wide_keys * s.wide_size, 0.0f);
-    pack_transposed(k + s.at(b, a, 0, s.keys), s.keys, s.size, s.hidden, keys.data());
-    pack_transposed(v + s.at(b, a, 0, s.keys), s.keys, s.size, s.hidden, values.data());
-    pack(k + s.at(b, a, 0, s.keys), s.keys, s.size, s.hidden, s.wide_keys, 1.0f, sources.data());
+    const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
+    static thread_local Scratch memory;
+    const int64_t blocks = 3 * s.key_blocks * s.deep + 4 * s.deep + 3 * s.key_blocks;
+    const int64_t floats = BLOCK * (2 * s.stride + s.wide) + 2 * s.wide * s.stride;
+    Room room{memory.hold(blocks * bytes + 4 * floats), bytes};
+    char *keys = room.blocks(s.key_blocks * s.deep), *values = room.blocks(s.key_blocks * s.deep);
+    char *sources = room.blocks(s.key_blocks * s.deep);
+    char *asks = room.blocks(s.deep), *grads = room.blocks(s.deep);
+    char *asks_turned = room.blocks(s.deep), *grads_turned = room.blocks(s.deep);
+    char *share_panels = room.blocks(s.key_blocks), *dshare_panels = room.blocks(s.key_blocks);
+    char* dshare_rows = room.blocks(s.key_blocks);
+    float *shares = room.floats(BLOCK * s.stride), *dshares = room.floats(BLOCK * s.stride);
+    float *dasks = room.floats(BLOCK * s.wide);
+    float *dkeys = room.floats(s.wide * s.stride), *dvalues = room.floats(s.wide * s.stride);  // [D, K]
+    std::fill(dkeys, dkeys + s.wide * s.stride, 0.0f);
+    std::fill(dvalues, dvalues + s.wide * s.stride, 0.0f);
+    const Unit unit(with);
+    const Matrix of_keys = s.values(k + s.at(b, a, 0, s.keys), s.keys);
+    pack(of_keys, true, with.right_along, bytes, keys);
+    pack(of_keys, false, with.right_across, bytes, sources);
+    pack(s.values(v + s.at(b, a, 0, s.keys), s.keys), true, with.right_along, bytes, values);
     const int32_t offset = row_offset(seeds[shared ? 0 : b], salt);
-    for (int64_t block = 0; block < s.blocks; ++block) {
-      const int64_t first = block * QUERIES, n = std::min(QUERIES, s.queries - first);
-      const Range range = ranges[b * s.blocks + block];
-      const int64_t end = std::min(range.last, s.keys), origin = s.at(b, a, first, s.queries);
-      rows_of(s, q + origin, n, scale, asks.data());
-      rows_of(s, g + origin, n, 1.0f, grads.data());
-      pack(q + origin, n, s.size, s.hidden, QUERIES, scale, ask_panels.data());
-      pack(g + origin, n, s.size, s.hidden, QUERIES, 1.0f, grad_panels.data());
-      scores(s, asks.data(), keys.data(), range, shares.data());
-      scores(s, grads.data(), values.data(), range, dshares.data());
-      for (int64_t i = 0; i < QUERIES; ++i) {
-        float *p = shares.data() + i * s.stride, *d = dshares.data() + i * s.stride;
+    for (int64_t block = 0; block < s.query_blocks; ++block) {
+      const int64_t first = block * BLOCK, n = std::min(BLOCK, s.queries - first);
+      const Range range = ranges[b * s.query_blocks + block];
+      const int64_t start = range.first * BLOCK, end = std::min(range.last * BLOCK, s.keys);
+      const int64_t origin = s.at(b, a, first, s.queries);
+      const Scaled ask(s.values(q + origin, n), scale);
+      const Matrix grad = s.values(g + origin, n);
+      pack(ask, true, with.left_along, bytes, asks);
+      pack(ask, false, with.left_across, bytes, asks_turned);
+      pack(grad, true, with.left_along, bytes, grads);
+      pack(grad, false, with.left_across, bytes, grads_turned);
+      for (int64_t j = range.first; j < range.last; ++j) {
+        with.multiply(asks, keys + j * s.deep * bytes, s.deep, shares + j * BLOCK, s.stride, false);
+        with.multiply(grads, values + j * s.deep * bytes, s.deep, dshares + j * BLOCK, s.stride, false);
+      }
+      for (int64_t i = 0; i < BLOCK; ++i) {
+        float *p = shares + i * s.stride, *d = dshares + i * s.stride;
         if (i >= n) {
-          std::fill(p + range.first, p + range.last, 0.0f);
-          std::fill(d + range.first, d + range.last, 0.0f);
+          std::fill(p + start, p + range.last * BLOCK, 0.0f);
+          std::fill(d + start, d + range.last * BLOCK, 0.0f);
           continue;
         }
         const int64_t t = first + i;
@@ -198,42 +210,42 @@ KERNEL(attention_grad) {
         float dot = 0;
         for (int64_t j = 0; j < s.size; ++j) dot += g[origin + i * s.hidden + j] * mixture[origin + i * s.hidden + j];
         if (drops) {
-          const int32_t start = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.queries + t) * s.keys);
-          for (int64_t j = range.first; j < end; ++j) {
+          const float stayed = kept;  // a copy that no store can change: the loop goes by vectors
+          const int32_t place = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.queries + t) * s.keys);
+          for (int64_t j = start; j < end; ++j) {
             const float x = p[j] + m[j] - log, e = x < -80.0f ? 0.0f : fast_exp(x);
-            const float keeps = stays(start + static_cast<int32_t>(j), offset, threshold) ? kept : 0.0f;
+            const float keeps = stays(place + static_cast<int32_t>(j), offset, threshold) ? stayed : 0.0f;
             d[j] = e * (keeps * d[j] - dot);
             p[j] = e * keeps;
           }
         } else {
-          for (int64_t j = range.first; j < end; ++j) {
+          for (int64_t j = start; j < end; ++j) {
             const float x = p[j] + m[j] - log, e = x < -80.0f ? 0.0f : fast_exp(x);
             d[j] = e * (d[j] - dot);
             p[j] = e;
           }
         }
-        std::fill(p + end, p + range.last, 0.0f);
-        std::fill(d + end, d + range.last, 0.0f);
+        std::fill(p + end, p + range.last * BLOCK, 0.0f);
+        std::fill(d + end, d + range.last * BLOCK, 0.0f);
       }
-      for (int64_t w = 0; w < s.wide_size; w += WIDE) {
-        for (int64_t i = 0; i < QUERIES; i += TALL)
-          tile<false>(dshares.data() + i * s.stride + range.first, s.stride, 1,
-                      sources.data() + w * s.wide_keys + range.first * WIDE, WIDE, range.last - range.first,
-                      dasks.data() + i * s.wide_size + w, s.wide_size);
-        for (int64_t j = range.first; j < range.last; j += TALL) {
-          const int64_t at = w * s.wide_keys + j * WIDE;
-          tile<true>(dshares.data() + j, 1, s.stride, ask_panels.data() + w * QUERIES, WIDE, QUERIES, dkeys.data() + at, WIDE);
-          tile<true>(shares.data() + j, 1, s.stride, grad_panels.data() + w * QUERIES, WIDE, QUERIES, dvalues.data() + at, WIDE);
+      pack_scores(dshares, s.stride, range, with.left_along, bytes, dshare_rows);
+      pack_scores(dshares, s.stride, range, with.right_across, bytes, dshare_panels);
+      pack_scores(shares, s.stride, range, with.right_across, bytes, share_panels);
+      for (int64_t d = 0; d < s.deep; ++d) {
+        with.multiply(dshare_rows, sources + (d * s.key_blocks + range.first) * bytes, range.length(), dasks + d * BLOCK, s.wide, false);
+        for (int64_t j = range.first; j < range.last; ++j) {
+          const int64_t panel = (j - range.first) * bytes, at = d * BLOCK * s.stride + j * BLOCK;
+          with.multiply(asks_turned + d * bytes, dshare_panels + panel, 1, dkeys + at, s.stride, true);
+          with.multiply(grads_turned + d * bytes, share_panels + panel, 1, dvalues + at, s.stride, true);
         }
       }
       for (int64_t i = 0; i < n; ++i)
-        for (int64_t j = 0; j < s.size; ++j) dq[origin + i * s.hidden + j] = dasks[i * s.wide_size + j] * scale;
+        for (int64_t j = 0; j < s.size; ++j) dq[origin + i * s.hidden + j] = dasks[i * s.wide + j] * scale;
     }
     for (int64_t i = 0; i < s.keys; ++i)
       for (int64_t j = 0; j < s.size; ++j) {
-        const int64_t from = j / WIDE * WIDE * s.wide_keys + i * WIDE + j % WIDE;
-        dk[s.at(b, a, i, s.keys) + j] = dkeys[from];
-        dv[s.at(b, a, i, s.keys) + j] = dvalues[from];
+        dk[s.at(b, a, i, s.keys) + j] = dkeys[j * s.stride + i];
+        dv[s.at(b, a, i, s.keys) + j] = dvalues[j * s.stride + i];
       }
   });
   return 0;

@@ -48,6 +48,18 @@ inline float fast_exp(float x) {
   return p * power;
 }
 
+// The largest of n >= 1 values; std::max would not go by vectors, since a comparison with what is not a number is false.
+inline float largest(const float* x, int64_t n) {
+  float found[16], most = x[0];
+  std::fill(found, found + 16, x[0]);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int64_t k = 0; k < 16; ++k) found[k] = x[i + k] > found[k] ? x[i + k] : found[k];
+  for (; i < n; ++i) most = x[i] > most ? x[i] : most;
+  for (const float value : found) most = value > most ? value : most;
+  return most;
+}
+
 inline float gelu(float x) { return x / (1.0f + fast_exp(-1.702f * x)); }
 
 inline float gelu_slope(float x) {

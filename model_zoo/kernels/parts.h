@@ -116,13 +116,14 @@ void across(const float* x, int64_t stride, char* out) {
   }
 }
 
-// sums [32, 32] = or += the product of `depth` blocks of a left and a right panel.
-inline void multiply(const char* a, const char* b, int64_t depth, float* sums, bool add) {
+// sums [32, 32], rows `stride` apart, = or += the product of `depth` blocks of a left and a right panel.
+inline void multiply(const char* a, const char* b, int64_t depth, float* sums, int64_t stride, bool add) {
+  float* below = sums + 16 * stride;
   if (add) {
-    _tile_loadd(0, sums, 128);
-    _tile_loadd(1, sums + 16, 128);
-    _tile_loadd(2, sums + 512, 128);
-    _tile_loadd(3, sums + 528, 128);
+    _tile_loadd(0, sums, 4 * stride);
+    _tile_loadd(1, sums + 16, 4 * stride);
+    _tile_loadd(2, below, 4 * stride);
+    _tile_loadd(3, below + 16, 4 * stride);
   } else {
     _tile_zero(0);
     _tile_zero(1);
@@ -158,10 +159,10 @@ inline void multiply(const char* a, const char* b, int64_t depth, float* sums, b
 #undef LEFT
 #undef RIGHT
 #undef PRODUCT
-  _tile_stored(0, sums, 128);
-  _tile_stored(1, sums + 16, 128);
-  _tile_stored(2, sums + 512, 128);
-  _tile_stored(3, sums + 528, 128);
+  _tile_stored(0, sums, 4 * stride);
+  _tile_stored(1, sums + 16, 4 * stride);
+  _tile_stored(2, below, 4 * stride);
+  _tile_stored(3, below + 16, 4 * stride);
 }
 
 }  // namespace parts

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <optional>
 
 #include "kernel.h"
 #include "parts.h"
@@ -37,16 +38,16 @@ inline Lanes load(const float* x) {
 
 inline void store(float* x, Lanes value) { std::memcpy(x, &value, sizeof value); }
 
-// TALL rows of C [.., WIDE] = or += A B: A's rows are `row` apart and its columns `column`; B's rows are `next` apart.
+// TALL rows of C [.., WIDE], `stride` apart, = or += the product of two panels of depth n.
 template <bool ADD>
-void tile(const float* a, int64_t row, int64_t column, const float* b, int64_t next, int64_t n, float* c, int64_t stride) {
+void tile(const float* a, const float* b, int64_t n, float* c, int64_t stride) {
   Lanes left[TALL] = {}, right[TALL] = {};
-  for (int64_t p = 0; p < n; ++p, b += next, a += column) {
+  for (int64_t p = 0; p < n; ++p, a += BLOCK, b += BLOCK) {
     const Lanes l = load(b), r = load(b + LANES);
 #pragma GCC unroll 8
     for (int i = 0; i < TALL; ++i) {
-      left[i] += a[i * row] * l;
-      right[i] += a[i * row] * r;
+      left[i] += a[i] * l;
+      right[i] += a[i] * r;
     }
   }
 #pragma GCC unroll 8
@@ -72,15 +73,15 @@ inline void across(const float* x, int64_t stride, char* out) {
   for (int64_t k = 0; k < BLOCK; ++k) std::memcpy(out + k * BLOCK * 4, x + k * stride, BLOCK * 4);
 }
 
-inline void multiply(const char* left, const char* right, int64_t depth, float* sums, bool add) {
+inline void multiply(const char* left, const char* right, int64_t depth, float* sums, int64_t stride, bool add) {
   const float *a = reinterpret_cast<const float*>(left), *b = reinterpret_cast<const float*>(right);
   for (int64_t j = 0; j < BLOCK; j += WIDE)
     for (int64_t i = 0; i < BLOCK; i += TALL) {
-      float* c = sums + i * BLOCK + j;
+      float* c = sums + i * stride + j;
       if (add)
-        tile<true>(a + i, 1, BLOCK, b + j, BLOCK, depth * BLOCK, c, BLOCK);
+        tile<true>(a + i, b + j, depth * BLOCK, c, stride);
       else
-        tile<false>(a + i, 1, BLOCK, b + j, BLOCK, depth * BLOCK, c, BLOCK);
+        tile<false>(a + i, b + j, depth * BLOCK, c, stride);
     }
 }
 
@@ -92,8 +93,20 @@ struct Method {
   void (*left_across)(const float*, int64_t, char*);
   void (*right_along)(const float*, int64_t, char*);
   void (*right_across)(const float*, int64_t, char*);
-  void (*multiply)(const char*, const char*, int64_t, float*, bool);
+  void (*multiply)(const char*, const char*, int64_t, float*, int64_t, bool);
   bool tiles;
+};
+
+// What a thread holds while it multiplies.
+struct Unit {
+#ifdef HAS_PARTS
+  std::optional<parts::Tiles> tiles;
+  explicit Unit(const Method& with) {
+    if (with.tiles) tiles.emplace();
+  }
+#else
+  explicit Unit(const Method&) {}
+#endif
 };
 
 extern bool matrix_unit;  // whether it is used where there is one
@@ -131,10 +144,12 @@ struct View {
   int64_t stride;
 };
 
-// A matrix in memory; zeros beyond its edges.
+// A matrix in memory, rows `stride` apart; zeros beyond its edges.
 struct Matrix {
   const float* x;
-  int64_t rows, columns;
+  int64_t rows, columns, stride;
+  Matrix(const float* x, int64_t rows, int64_t columns) : Matrix(x, rows, columns, columns) {}
+  Matrix(const float* x, int64_t rows, int64_t columns, int64_t stride) : x(x), rows(rows), columns(columns), stride(stride) {}
   int64_t row_blocks() const { return blocks_of(rows); }
   int64_t column_blocks() const { return blocks_of(columns); }
   bool holds(int64_t r, int64_t c) const { return r + BLOCK <= rows && c + BLOCK <= columns; }
@@ -144,7 +159,7 @@ struct Matrix {
   View copied(int64_t r, int64_t c, float* copy, Value value) const {
     const int64_t width = std::min(BLOCK, columns - c), height = std::min(BLOCK, rows - r);
     for (int64_t i = 0; i < height; ++i) {
-      const float* from = x + (r + i) * columns + c;
+      const float* from = x + (r + i) * stride + c;
       float* to = copy + i * BLOCK;
       if (width == BLOCK)
         for (int64_t j = 0; j < BLOCK; ++j) to[j] = value(from[j], r + i, c + j);
@@ -158,7 +173,7 @@ struct Matrix {
   }
 
   View block(int64_t r, int64_t c, float* copy) const {
-    if (holds(r, c)) return {x + r * columns + c, columns};
+    if (holds(r, c)) return {x + r * stride + c, stride};
     return copied(r, c, copy, [](float value, int64_t, int64_t) { return value; });
   }
 };
@@ -221,9 +236,7 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, Emit emit) {
     char* left = packed.hold(group * chunk * with.bytes);
     const int64_t strip = chunk < depth ? to - from : std::min(STRIP, to - from);
     float* sums = reinterpret_cast<float*>(partial.hold(height * strip * BLOCK * BLOCK * 4));
-#ifdef HAS_PARTS
-    std::unique_ptr<parts::Tiles> tiles(with.tiles ? new parts::Tiles : nullptr);
-#endif
+    const Unit unit(with);
     for (int64_t start = 0; start < depth; start += chunk) {
       const int64_t deep = std::min(chunk, depth - start);
       for (int64_t i = 0; i < height; ++i)
@@ -237,7 +250,7 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, Emit emit) {
         for (int64_t c = first; c < end; ++c)
           for (int64_t i = 0; i < height; ++i)
             with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep,
-                          sums + (i * strip + c - first) * BLOCK * BLOCK, start > 0);
+                          sums + (i * strip + c - first) * BLOCK * BLOCK, BLOCK, start > 0);
         if (start + deep < depth) continue;
         for (int64_t i = 0; i < height; ++i)  // rows of memory together
           for (int64_t c = first; c < end; ++c)

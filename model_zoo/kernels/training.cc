@@ -92,8 +92,9 @@ KERNEL(dropout) {
   share_rows(batch * pieces, PIECE, [&](int64_t piece) {
     const int64_t b = piece / pieces, first = piece % pieces * PIECE, last = std::min(count, first + PIECE);
     const int32_t offset = row_offset(seeds[b], salt);
+    const float factor = scale;  // a copy that no store can change: the loop goes by vectors
     for (int64_t i = first; i < last; ++i)
-      y[b * count + i] = stays(static_cast<int32_t>(i), offset, threshold) ? x[b * count + i] * scale : 0.0f;
+      y[b * count + i] = x[b * count + i] * (stays(static_cast<int32_t>(i), offset, threshold) ? factor : 0.0f);
   });
   return 0;
 }
@@ -107,8 +108,8 @@ KERNEL(cross_entropy) {
   float *nats = c.out(2), *logs = c.out(3);
   share_rows(rows, width, [&](int64_t r) {
     const float* a = logits + r * width;
-    float most = a[0], sum = 0;
-    for (int64_t i = 0; i < width; ++i) most = std::max(most, a[i]);
+    const float most = largest(a, width);
+    float sum = 0;
     for (int64_t i = 0; i < width; ++i) sum += fast_exp(a[i] - most);
     logs[r] = most + std::log(sum);
     nats[r] = logs[r] - a[labels[r]];

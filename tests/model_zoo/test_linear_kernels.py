@@ -82,7 +82,10 @@ def test_a_product_is_as_exact_as_float32_at_any_magnitude(unit):
         y = np.empty((256, 256), np.float32)
         call("product", x, w, y)
         exact = x.astype(np.float64) @ w.T.astype(np.float64)
-        assert np.abs(y - exact).mean() < 1.5 * np.abs(x @ w.T - exact).mean()
+        in_turn = np.zeros_like(y)  # one term after the other: NumPy's own product adds as the processor likes it
+        for left, right in zip(x.T, w.T, strict=True):
+            in_turn += np.outer(left, right)
+        assert np.abs(y - exact).mean() < 1.1 * np.abs(in_turn - exact).mean()
 
 
 def test_what_is_no_number_stays_none(unit):
