@@ -1,8 +1,12 @@
 """`mindgeex doctor`: a table of what is here and what is missing for which ability."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mindgeex.common.doctor import Finding
 
 
 def doctor() -> int:
@@ -10,25 +14,12 @@ def doctor() -> int:
 
     The exit code is 1 if the main job (build data, train, evaluate in Python) cannot run here, else 0.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from mindgeex.common.doctor import Tool, examine
     from mindgeex.common.errors import UserError
     from mindgeex.data.ray_engine import ray_version
+    from mindgeex.eval.doctor import tools
     from mindgeex.eval.languages import LANGUAGES
-    from mindgeex.eval.languages.language import Language
-    from mindgeex.eval.sandbox import Sandbox
     from mindgeex.model_zoo.decoding.kernels.build import CannotCompile, find_compiler
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-
-    def version_of(language: Language) -> Callable[[], str]:
-        return lambda: language.toolchain().version
 
     def compiler_version() -> str:
         try:
@@ -36,12 +27,34 @@ def doctor() -> int:
         except CannotCompile:
             raise UserError("not found, so decoding is several times slower: apt-get install g++") from None
 
-    tools = [Tool("build data on a cluster", "ray", ray_version), Tool("decode fast on a CPU", "g++", compiler_version)]
-    tools.append(Tool("evaluate", "bubblewrap", lambda: Sandbox().description, required=True))
-    for language in LANGUAGES.values():
-        what = ", ".join(command for command, _ in language.tools) or "this Python"
-        tools.append(Tool(f"evaluate {language.title}", what, version_of(language), required=language.key == "python"))
-    findings = examine(Path.cwd(), os.environ, tools)
+    cluster = Tool("build data, evaluate on a cluster", "ray", ray_version)
+    wanted = [cluster, Tool("decode fast on a CPU", "g++", compiler_version), *tools(LANGUAGES, ["python"])]
+    findings = examine(Path.cwd(), os.environ, wanted)
+    show(findings)
+    if broken := missing(findings):
+        print(f"The main job cannot run here; first fix: {', '.join(broken)}")
+        return 1
+    silent = [finding.what for finding in findings if finding.required and finding.ok is None]
+    unless = f", unless {', '.join(silent)} is broken, which did not answer in time" if silent else ""
+    print(f"The main job (build data, train, evaluate in Python) can run here{unless}.")
+    return 0
+
+
+def missing(findings: "Sequence[Finding]") -> list[str]:
+    """What is required and not there."""
+    return [finding.what for finding in findings if finding.required and finding.ok is False]
+
+
+def show(findings: "Sequence[Finding]") -> None:
+    """Prints the table."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     table = Table("for", "", "what", "found", "fix", box=box.SIMPLE_HEAD)
     previous = ""
     for finding in findings:
@@ -51,11 +64,3 @@ def doctor() -> int:
         table.add_row(ability, mark, finding.what, escape(finding.found), escape(finding.fix))
         previous = finding.ability
     console.print(table)
-    broken = [finding.what for finding in findings if finding.required and finding.ok is False]
-    if broken:
-        console.print(f"The main job cannot run here; first fix: {', '.join(broken)}")
-        return 1
-    silent = [finding.what for finding in findings if finding.required and finding.ok is None]
-    unless = f", unless {', '.join(silent)} is broken, which did not answer in time" if silent else ""
-    console.print(f"The main job (build data, train, evaluate in Python) can run here{unless}.")
-    return 0

@@ -103,6 +103,32 @@ def run(
     return 1 if canonical and done.excluded else 0
 
 
+def doctor(languages: tuple[str, ...] = ()) -> int:
+    """Say what the evaluation has here and what each language lacks, with what installs it.
+
+    A program of each language is compiled, run and proven in the sandbox. Ends with code 1 if something is missing for
+    the languages asked for.
+
+    Args:
+        languages: such as python cpp js; without it, all six.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mindgeex.cli.doctor import missing, show
+    from mindgeex.eval.benchmarks.source import choose
+    from mindgeex.eval.doctor import tools
+    from mindgeex.eval.languages import LANGUAGES
+
+    chosen = choose(languages or tuple(LANGUAGES), tuple(LANGUAGES))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        findings = list(threads.map(lambda tool: tool.look(), tools(chosen, chosen, run=True)))
+    show(findings)
+    if broken := missing(findings):
+        print(f"missing: {', '.join(dict.fromkeys(broken))}")
+        return 1
+    return 0
+
+
 def list_benchmarks() -> None:
     """Name the benchmarks, with their languages, post-processing and measure."""
     from mindgeex.eval.benchmarks import BENCHMARKS

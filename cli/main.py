@@ -37,6 +37,7 @@ COMMANDS = {
     "eval run": ("eval", "run", "score a checkpoint or completions, or check canonical solutions, in a sandbox"),
     "eval list": ("eval", "list_benchmarks", "the benchmarks, with their languages and post-processing"),
     "eval compare": ("eval", "compare", "two runs, problem by problem"),
+    "eval doctor": ("eval", "doctor", "what the evaluation has here, what each language lacks, and the fix"),
     "hccl make": ("hccl", "make", "a rank table from a list of servers"),
     "hccl merge": ("hccl", "merge", "one rank table from several, such as one of each server"),
     "hccl check": ("hccl", "check", "find mistakes in a rank table"),

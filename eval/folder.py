@@ -15,7 +15,9 @@ from typing import Any
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import atomic_file, read_json, write_json
+from mindgeex.eval.calibration import Allowance
 from mindgeex.eval.engines.engine import Engine, machine
+from mindgeex.eval.job import Limits
 from mindgeex.eval.problem import Problem
 from mindgeex.eval.results import Row, Rows, read_rows
 
@@ -59,6 +61,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise UserError(f"{path}: not the settings of a run: choose another --out, or delete the folder")
     return settings
+
+
+def allowance(settings: dict[str, Any]) -> Allowance:
+    """The limits of a run's programs."""
+    limits = dict(settings["limits"])
+    cpu_factor = limits.pop("cpu_factor")
+    return Allowance(Limits(**limits), cpu_factor)
 
 
 def read_problems(folder: Path) -> tuple[Problem, ...]:

@@ -12,9 +12,8 @@ from typing import Any
 from mindgeex.common.files import write_json
 from mindgeex.common.html import Section, write_page
 from mindgeex.common.versions import versions
-from mindgeex.eval.calibration import Allowance, summary
-from mindgeex.eval.folder import read_stages
-from mindgeex.eval.job import Limits
+from mindgeex.eval.calibration import summary
+from mindgeex.eval.folder import allowance, read_stages
 from mindgeex.eval.metrics import Estimate
 from mindgeex.eval.results import Row, passed
 from mindgeex.eval.runner import Run
@@ -81,13 +80,12 @@ def manifest(run: Run) -> dict[str, Any]:
 
 def calibration(run: Run) -> dict[str, Any]:
     """Language -> CPU time of its canonical solutions here, and the limits that follow from it."""
-    limits = {key: value for key, value in run.settings["limits"].items() if key != "cpu_factor"}
-    allowance = Allowance(Limits(**limits), run.settings["limits"]["cpu_factor"])
+    limits = allowance(run.settings)
     rows: dict[str, list[Row]] = {}
     for problem in run.problems:
         if (row := run.canonical.get(problem.task_id)) and passed(row):
             rows.setdefault(problem.language, []).append(row)
-    return {language: summary(own, allowance) for language, own in rows.items()}
+    return {language: summary(own, limits) for language, own in rows.items()}
 
 
 def stages(run: Run) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def run(
         raise UserError(f"{benchmark.name} compares texts, so it has no solutions to check: give something to score")
     engine = engine or LocalEngine(workers)
     tools = engine.prepare(used)
+    obstacles = {p.task_id: reason for p in dataset.problems if (reason := benchmark.obstacle(p))}
     settings = {
         "benchmark": benchmark.name,
         "data": {"source": dataset.source, "sha256": dataset.sha256},
@@ -106,12 +107,13 @@ def run(
         "limits": {**asdict(limits), "cpu_factor": cpu_factor},
         "toolchains": tools.toolchains,
         "sandbox": tools.sandbox,
+        "obstacles": obstacles,
         "model": source.description if source else None,
         "num_samples": num_samples if completer else generations.num_samples if generations else 0,
         "seed": seed if completer else None,
     }
     files.claim(folder, settings, dataset.problems)
-    stages = Stages(benchmark, folder, Allowance(limits, cpu_factor), engine)
+    stages = Stages(benchmark, folder, Allowance(limits, cpu_factor), engine, obstacles)
     canonical, healthy = stages.gate(dataset.problems)
     results: list[Row] = []
     if source is not None:
@@ -140,8 +142,8 @@ def read(folder: Path) -> Run:
             raise UserError(
                 f"{folder}: was made with {version}, and this is {benchmark.rules_version(name)}: run again"
             )
-    limits = {key: value for key, value in settings["limits"].items() if key != "cpu_factor"}
-    stages = Stages(benchmark, folder, Allowance(Limits(**limits), settings["limits"]["cpu_factor"]), None)
+    allowance = files.allowance(settings)
+    stages = Stages(benchmark, folder, allowance, None, settings["obstacles"])
     canonical, healthy = stages.gate(problems)
     results: list[Row] = []
     if settings["model"] is not None:

@@ -66,13 +66,15 @@ class Stages:
     allowance: Allowance
     engine: Engine | None
     """None to read what is there."""
+    obstacles: Mapping[str, str]
+    """Task id -> why this harness cannot run a problem, whatever its solution."""
 
     def gate(self, problems: Sequence[Problem]) -> tuple[dict[str, Row], list[Problem]]:
         """The verdict of every problem that has a check, and the problems that can be scored."""
         verdicts: dict[str, Row] = {}
         checks: list[tuple[Problem, list[Program]]] = []
         for problem in problems:
-            if reason := self.benchmark.obstacle(problem):
+            if reason := self.obstacles.get(problem.task_id):
                 verdicts[problem.task_id] = {"task_id": problem.task_id, "verdict": "not covered", "reason": reason}
             else:
                 parts = enumerate(self.benchmark.checks(problem), start=1)

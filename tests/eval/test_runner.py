@@ -70,12 +70,19 @@ def test_a_problem_whose_own_solution_fails_is_left_out_with_the_reason(tmp_path
     assert {row["task_id"] for row in done.results} == {"Python/0", "Python/2"}
 
 
-def test_rust_with_crates_is_not_covered_and_says_so(reference_data, tmp_path):
-    data = HUMANEVAL_X.load(["rust"], reference_data / "benchmarks" / "humaneval-x")
-    done = run(HUMANEVAL_X, Dataset(data.problems[:2], data.sha256, data.source), tmp_path / "a")
-    assert set(done.excluded) == {"Rust/0", "Rust/1"}
-    assert "not covered: it uses the crates md5, rand, regex" in done.excluded["Rust/0"]
-    with pytest.raises(UserError, match="no problem can be scored: not covered: it uses the crates"):
+def test_problems_that_lack_a_library_are_left_out_with_what_installs_it(tmp_path, monkeypatch):
+    lacking = {"Python/1"}
+    reason = "toolchain missing: md5: apt-get install librust-md5-dev"
+    monkeypatch.setattr(
+        type(HUMANEVAL_X), "obstacle", lambda _, problem: reason if problem.task_id in lacking else None
+    )
+    data = HUMANEVAL_X.load(["python"])
+    done = run(HUMANEVAL_X, data, tmp_path / "a", completer=Recital(), rules=["codegeex"])
+    assert done.excluded == {"Python/1": f"not covered: {reason}"}
+    assert len(done.results) == 5
+    lacking |= {problem.task_id for problem in data.problems}
+    assert read(tmp_path / "a") == done  # says what was so then, whatever is installed now
+    with pytest.raises(UserError, match="no problem can be scored: not covered: toolchain missing: md5: apt-get"):
         run(HUMANEVAL_X, data, tmp_path / "b", completer=Recital(), rules=["codegeex"])
 
 
