@@ -123,10 +123,7 @@ def doctor(languages: tuple[str, ...] = ()) -> int:
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         findings = list(threads.map(lambda tool: tool.look(), tools(chosen, chosen, run=True)))
     show(findings)
-    if broken := missing(findings):
-        print(f"missing: {', '.join(dict.fromkeys(broken))}")
-        return 1
-    return 0
+    return 1 if missing(findings) else 0
 
 
 def list_benchmarks() -> None:

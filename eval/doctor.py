@@ -51,7 +51,6 @@ def _execute(language: Language) -> str:
     problem = HUMANEVAL_X.load([language.key]).problems[0]
     outcome = Workshop([language.key]).execute(Work(language.key, *HUMANEVAL_X.canonical(problem), Limits()))
     if outcome.reason:
-        raise UserError(
-            f"{problem.task_id}'s own solution fails ({outcome.verdict.value}, {outcome.reason}): install it anew"
-        )
+        said = f"{outcome.verdict.value}, {outcome.reason}"
+        raise UserError(f"{problem.task_id}'s own solution fails ({said}): install {language.title}'s tools anew")
     return f"passes in the sandbox, {outcome.wall_s:.1f} s"

@@ -102,3 +102,17 @@ def test_benchmarks_are_listed():
     assert listed.returncode == 0, listed.stderr
     for name in BENCHMARKS:
         assert f"{name}: " in listed.stdout
+
+
+def test_the_doctor_names_what_a_language_lacks_with_its_package(tmp_path):
+    well = mindgeex("--languages", "python", command="doctor")
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert "as nobody" in well.stdout or "as the calling user" in well.stdout
+    assert "passes in the sandbox" in well.stdout and "Rust" not in well.stdout
+    for tool in ("bwrap", "prlimit", "setpriv", "nsenter"):
+        (tmp_path / tool).symlink_to(f"/usr/bin/{tool}")
+    ill = mindgeex("--languages", "python", "rust", command="doctor", path=str(tmp_path))
+    assert ill.returncode == 1, ill.stdout + ill.stderr
+    [python, rust] = [line for line in ill.stdout.splitlines() if "evaluate Python" in line or "evaluate Rust" in line]
+    assert " ok " in python and " missing " in rust and "apt-get install rustc" in rust
+    refused(mindgeex("--languages", "perl", command="doctor"), "unknown language 'perl'")
