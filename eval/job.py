@@ -1,7 +1,7 @@
 """What goes into the sandbox and what comes out: a job with its limits, the facts of its run, a private channel."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -63,9 +63,14 @@ class Result:
 class Channel:
     """A pipe beside standard output, by which the program can hand something back: a proof, or what was compiled."""
 
-    def __init__(self, most_bytes: int = 4096) -> None:
-        """Opens it; a program that writes more than `most_bytes` is stopped."""
-        self.most_bytes = most_bytes
+    def __init__(self, most_bytes: int = 4096, arrived: Callable[[bytearray], None] | None = None) -> None:
+        """Opens it.
+
+        Args:
+            most_bytes: a program that writes more is stopped.
+            arrived: is given what has come so far whenever more comes, and may take it away.
+        """
+        self.most_bytes, self.arrived = most_bytes, arrived
         self.read, self.write = pipe()
         if os.geteuid() == 0:
             # Some programs can only open a pipe by its path below /dev/fd, and there its owner counts.

@@ -20,13 +20,14 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval import guard
 from mindgeex.eval.job import MIB, NOBODY, Channel, Job, Result, pipe
 from mindgeex.eval.seccomp import refused_calls
+from mindgeex.eval.service import Services
 from mindgeex.eval.staging import mount_options, stage
 from mindgeex.eval.watch import Watch
 
@@ -51,6 +52,8 @@ class Sandbox:
         self._namespaces: dict[tuple[str, ...], BinaryIO] = {}
         self._refused = refused_calls()
         self._stopping = threading.Event()
+        self.services = Services(self)
+        """Compilers that stay."""
         self._environment = {"PATH": "/usr/bin:/bin", guard.VARIABLE: guard.mark()}
         _adopt_orphans()
         result = self.run(Job(("true",)))
@@ -74,8 +77,23 @@ class Sandbox:
         Raises:
             UserError: the sandbox could not be set up this time, so nothing is known of the command.
         """
+        with self.started(job, channel or Channel()) as watch:
+            watch.follow()
+        return watch.result()
+
+    @contextlib.contextmanager
+    def started(self, job: Job, channel: Channel, given: BinaryIO | None = None) -> Iterator[Watch]:
+        """Starts a command, for a block that follows it; when the block ends, it and all below it are dead.
+
+        Args:
+            job: what to run.
+            channel: by which the program may hand something back; it is closed afterwards.
+            given: its standard input; closed here. Empty where it is None.
+
+        Raises:
+            UserError: the sandbox could not be set up this time.
+        """
         start = time.monotonic()
-        channel = channel or Channel()
         output, output_end = pipe()
         status, status_end = pipe()
         refused = _memory_file(self._refused)
@@ -84,28 +102,26 @@ class Sandbox:
         with contextlib.ExitStack() as opened:
             for file in (channel.read, output, status):
                 opened.enter_context(file)
-            with contextlib.ExitStack() as given:
-                for file in (output_end, *inherited):
-                    given.enter_context(file)
+            with contextlib.ExitStack() as passed_on:
+                for file in (output_end, *inherited, *([given] if given else [])):
+                    passed_on.enter_context(file)
                 files = {name: file.fileno() for name, file in contents.items()}
                 process = subprocess.Popen(
                     self._command(job, files, status_end.fileno(), refused.fileno()),
-                    stdin=subprocess.DEVNULL,
+                    stdin=given or subprocess.DEVNULL,
                     stdout=output_end,
                     stderr=output_end,
                     pass_fds=[file.fileno() for file in inherited],
                     start_new_session=True,
                     env=self._environment,
                 )
-            watch = Watch(process, job.limits, self._stopping, start)
+            watch = Watch(process, job.limits, self._stopping, start, (output, status, channel))
             try:
-                watch.follow(output, status, channel)
+                yield watch
             finally:
-                cpu_s = watch.finish()
-            result = watch.result(cpu_s)
-            if result.exit_code and not watch.command_ended:
+                watch.finish()
+            if (result := watch.result()).exit_code and not watch.command_ended:
                 raise _does_not_start(result)
-            return result
 
     def _command(self, job: Job, files: Mapping[str, int], status: int, refused: int) -> list[str]:
         limits = job.limits

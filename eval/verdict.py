@@ -13,6 +13,7 @@ program's own messages and is a help for the reader, not a measurement.
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -101,11 +102,7 @@ def execute(
     sources = {name: text.encode("utf-8", "replace") for name, text in language.prove(solution, tests, proof).items()}
     files = {**toolchain.files, **sources}
     cpu_s = wall_s = 0.0
-    if toolchain.compile is not None:
-        made = Channel(COMPILE_LIMITS.files_bytes)
-        script = f"{toolchain.compile} && cat program >/dev/fd/{made.number}"
-        job = Job(("sh", "-c", script), files, toolchain.folders, toolchain.environment, COMPILE_LIMITS)
-        compiled = sandbox.run(job, made)
+    if compiled := _compile(sandbox, toolchain, files):
         cpu_s, wall_s = compiled.cpu_s, compiled.wall_s
         if compiled.exit_code != 0:
             channel.close()
@@ -115,6 +112,18 @@ def execute(
     proven = result.channel == proof.secret.encode()
     verdict, reason = judge(result, proven, language.failed_test, limits)
     return _outcome(verdict, reason, result, cpu_s, wall_s)
+
+
+def _compile(sandbox: Sandbox, toolchain: Toolchain, files: Mapping[str, bytes]) -> Result | None:
+    """What became of compiling, with the program as the result's channel; None where nothing is compiled."""
+    if toolchain.service is not None:
+        (source,) = files.values()
+        return sandbox.services.compile(toolchain, source)
+    if toolchain.compile is None:
+        return None
+    made = Channel(COMPILE_LIMITS.files_bytes)
+    script = f"{toolchain.compile} && cat program >/dev/fd/{made.number}"
+    return sandbox.run(Job(("sh", "-c", script), files, toolchain.folders, toolchain.environment, COMPILE_LIMITS), made)
 
 
 def judge(result: Result, proven: bool, failed_test: str, limits: Limits) -> tuple[Verdict, str]:

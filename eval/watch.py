@@ -19,24 +19,56 @@ from mindgeex.eval.job import Channel, Limits, Result
 
 TICK_S = 0.1
 """Seconds between two looks at the process tree's memory and CPU time."""
+REST_S = 3.0
+"""Seconds that a command that stays may have nothing to do, until it is ended."""
 
 
 class Watch:
     """One sandbox: call `follow`, then `finish` whatever happened, then `result`."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", limits: Limits, stop: threading.Event, start: float):
-        self.process, self.limits, self.stop, self.start = process, limits, stop, start
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        limits: Limits,
+        stop: threading.Event,
+        start: float,
+        pipes: tuple[BinaryIO, BinaryIO, Channel],
+    ):
+        """Begins to watch.
+
+        Args:
+            process: the sandbox's outermost one.
+            limits: of its command.
+            stop: set when the caller gives up.
+            start: when it was started.
+            pipes: its output, its status, and the channel by which it hands something back.
+        """
+        self.process, self.limits, self.stop, self.start, self.pipes = process, limits, stop, start, pipes
         self.output, self.status, self.handed_back = bytearray(), bytearray(), bytearray()
         self.stopped_by: str | None = None
         self.outer = os.pidfd_open(process.pid)
         self.first: int | None = None
         """Handle of the first process in the sandbox's process table: when it dies, the kernel kills all the others."""
         self.first_pid = 0
+        self.cpu_s = 0.0
         self.seen_cpu_s = 0.0
         """At the last look; processes that are killed together may take their accounts with them."""
+        self.cpu_s_before: float | None = 0.0
+        """What had been used when the present task began; None until the next look."""
+        self.resting_since: float | None = None
+        """Since when a command that stays has had nothing to do."""
 
-    def follow(self, output: BinaryIO, status: BinaryIO, channel: Channel) -> None:
+    def rest(self) -> None:
+        """From now on the command waits for work: no limit counts but that on waiting (`REST_S`)."""
+        self.resting_since = time.monotonic()
+
+    def begin(self) -> None:
+        """From now on the command has a new task, for which its limits count anew."""
+        self.start, self.cpu_s_before, self.resting_since = time.monotonic(), None, None
+
+    def follow(self) -> None:
         """Returns when all pipes are closed, which is when the sandbox has ended, or when a limit is passed."""
+        output, status, channel = self.pipes
         buffers = {
             output: (self.output, self.limits.output_bytes),
             status: (self.status, 65536),
@@ -56,14 +88,16 @@ class Watch:
                     if len(buffer) > most:
                         del buffer[most:]
                         self.stopped_by = "output"
+                    elif block and buffer is self.handed_back and channel.arrived:
+                        channel.arrived(buffer)
                     if self.first is None and b"\n" in self.status:
                         self._find_first()
                 if time.monotonic() >= next_look:
                     self.stopped_by = self.stopped_by or self._passed_limit()
                     next_look = time.monotonic() + TICK_S
 
-    def finish(self) -> float:
-        """Kills what still runs, waits for its end, and gives the CPU seconds of the whole tree."""
+    def finish(self) -> None:
+        """Kills what still runs, waits for its end, and learns the CPU seconds of the whole tree."""
         if self.first is not None and self.stopped_by is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
@@ -81,27 +115,27 @@ class Watch:
             with contextlib.suppress(ChildProcessError):
                 _, _, usage = os.wait4(self.first_pid, 0)
                 cpu_s += usage.ru_utime + usage.ru_stime
-        return max(cpu_s, self.seen_cpu_s)
+        self.cpu_s = max(cpu_s, self.seen_cpu_s)
 
     @property
     def command_ended(self) -> bool:
         """Whether bubblewrap tells of the command's end; it does not if it failed before it could start it."""
         return b'"exit-code"' in self.status
 
-    def result(self, cpu_s: float) -> Result:
+    def result(self) -> Result:
         """The facts, once `finish` has returned."""
         code = self.process.returncode
         number = -code if code < 0 else code - 128 if 128 < code <= 192 else None
         stopped_by = self.stopped_by
         # The kernel counts whole ticks for the limit and exact times for the usage: they differ on a busy machine.
-        used_up = number == signal.SIGKILL and cpu_s >= 0.5 * self.limits.cpu_s
+        used_up = number == signal.SIGKILL and self.cpu_s >= 0.5 * self.limits.cpu_s
         if stopped_by is None and (number == signal.SIGXCPU or used_up):
             stopped_by = "cpu"
         return Result(
             exit_code=None if stopped_by or number else code,
             signal=None if stopped_by else number,
             stopped_by=stopped_by,
-            cpu_s=round(cpu_s, 3),
+            cpu_s=round(self.cpu_s, 3),
             wall_s=round(time.monotonic() - self.start, 3),
             output=self.output.decode("utf-8", "replace"),
             channel=bytes(self.handed_back),
@@ -116,14 +150,19 @@ class Watch:
     def _passed_limit(self) -> str | None:
         if self.stop.is_set():
             return "interrupt"
-        if time.monotonic() - self.start > self.limits.wall_s:
+        now = time.monotonic()
+        if (since := self.resting_since) is not None:
+            return "rest" if now - since > REST_S else None
+        if now - self.start > self.limits.wall_s:
             return "wall"
         if self.first is None:
             return None
         self.seen_cpu_s, resident_bytes = tree_usage(self.first_pid)
         if resident_bytes > self.limits.memory_bytes:
             return "memory"
-        return "cpu" if self.seen_cpu_s > self.limits.cpu_s + 1 else None
+        if self.cpu_s_before is None:
+            self.cpu_s_before = self.seen_cpu_s
+        return "cpu" if self.seen_cpu_s - self.cpu_s_before > self.limits.cpu_s + 1 else None
 
 
 def tree_usage(root: int) -> tuple[float, int]:

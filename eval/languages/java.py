@@ -1,5 +1,8 @@
 """Java: javac, then java with the small and quick of its compilers and collectors; any JDK from 11 on.
 
+javac stays in its sandbox and compiles one program after the other (java_service/Service.java): it executes nothing of
+what it compiles, and a cold one takes twenty times as long. Each program then runs in a sandbox of its own.
+
 The tests are a class `Main`; a second class calls its `main` and then writes the secret.
 """
 
@@ -8,8 +11,11 @@ import shutil
 from pathlib import Path
 
 from mindgeex.eval.languages.language import Language, Proof, Toolchain, ask, place
+from mindgeex.eval.languages.prepared import build, prepared
 
-QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -Xshare:auto"
+SERVICE = Path(__file__).parent / "java_service" / "Service.java"
+INSIDE = "/opt/java-service"
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx512m")
 """Options of the virtual machine that make short programs short."""
 
 
@@ -20,19 +26,17 @@ def locate() -> Toolchain:
     settings = Path(os.path.realpath(home / "lib" / "jvm.cfg")).parent
     if settings.is_relative_to("/etc"):
         folders[str(settings)] = str(settings)
-    flags = " ".join(f"-J{option}" for option in QUICK.split())
-    java = str(Path(javac).with_name("java"))
+    version = ask("javac", "-version")
+
+    def make(folder: Path) -> None:
+        build([str(home / "bin" / "javac"), "-nowarn", "-d", ".", str(SERVICE)], folder)
+
+    folders[str(prepared("java-service", [home, version, SERVICE.read_text(encoding="utf-8")], make))] = INSIDE
+    java = (str(Path(javac).with_name("java")), *QUICK)
     return Toolchain(
-        version=ask("javac", "-version"),
-        compile=(
-            f"mkdir classes && {javac} {flags} -J-Xmx512m -proc:none -nowarn -encoding UTF-8 -d classes Main.java && "
-            "tar -c -f program -C classes ."
-        ),
-        run=(
-            "sh",
-            "-c",
-            f"mkdir c && tar -x -f program -C c && exec {java} {QUICK} -Xmx512m -cp c Proof",
-        ),
+        version=version,
+        service=(*java, "-XX:+ExitOnOutOfMemoryError", "-cp", INSIDE, "Service"),
+        run=(*java, "-cp", "program", "Proof"),
         folders=folders,
     )
 

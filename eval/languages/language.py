@@ -31,7 +31,10 @@ class Toolchain:
     run: tuple[str, ...]
     """The command, in a folder that holds the sources and, if something was compiled, the file `program`."""
     compile: str | None = None
-    """Shell script that turns the sources into the file `program`; None where nothing is compiled."""
+    """Shell script that turns the sources into the file `program`; None where nothing is compiled so."""
+    service: tuple[str, ...] | None = None
+    """In place of `compile`: a compiler that stays (eval/service.py), for languages with one source file. Its last
+    argument will be the descriptor it writes to."""
     folders: Mapping[str, str] = field(default_factory=dict)
     """Folder or file of the host -> where the sandbox shows it."""
     files: Mapping[str, bytes] = field(default_factory=dict)
