@@ -5,8 +5,11 @@ the feed-forward) or its inputs (row-parallel: what comes after them), so that a
 attention and one after its feed-forward (Shoeybi et al. 2019, Megatron-LM, section 3). The word embedding and the head
 are cut by the vocabulary. The model files know nothing of this: a path names a cell and its operator.
 
-Covers: both families, matmul and flash attention, with and without dropout. Does not cover: experts, sequence-parallel
-layer norms.
+Between the products that are cut, every NPU of an mp group computes the same norms, dropouts and sums; or, if asked
+for, each those of its own tokens: the sum over mp then scatters, and the next product gathers (Korthikanti et al. 2022,
+Reducing Activation Recomputation in Large Transformer Models, section 4.2.2).
+
+Covers: both families, matmul and flash attention, with and without dropout. Does not cover: experts.
 """
 
 # Shapes: B batch, S sequence, H hidden, A heads, D head width, F feed-forward width, V vocabulary, N = B*S
@@ -19,18 +22,46 @@ from mindgeex.model_zoo.config import ModelConfig
 
 Cuts = tuple[tuple[int, ...], ...]
 """For every input of an operator, into how many pieces each of its axes is cut."""
+RESULT = ".result"
+"""Behind an operator's path: how its result is cut, where that does not follow from its inputs."""
 
 
-def layer_norm(dp: int) -> dict[str, Cuts]:
-    """Every NPU of an mp group normalises whole rows."""
-    return {"norm": ((dp, 1, 1), (1,), (1,))}
+def token_cuts(config: ModelConfig, dp: int, mp: int, micro_rows: int) -> tuple[int, int]:
+    """How [B, S] is cut where the NPUs of an mp group share the tokens of their rows, one after the other.
+
+    Whole rows as far as there are any, then the sequence: so the pieces are those of the flat [N, H], too.
+
+    Raises:
+        UserError: a piece would begin in one row and end in another; with the nearest number of rows that has none.
+    """
+
+    def fits(rows: int) -> bool:
+        return rows % mp == 0 or (mp % rows == 0 and config.seq_length % (mp // rows) == 0)
+
+    if not fits(micro_rows):
+        near = min(filter(fits, range(1, micro_rows + mp)), key=lambda rows: (abs(rows - micro_rows), rows))
+        raise UserError(
+            f"parallel.sequence_parallel needs a batch.micro_rows that divides parallel.mp={mp} or is a multiple of "
+            f"it, not {micro_rows}: set batch.micro_rows={near}"
+        )
+    whole_rows = min(mp, micro_rows)
+    return dp * whole_rows, mp // whole_rows
 
 
-def linear(dp: int, mp: int, side: str) -> dict[str, Cuts]:
-    """side: column (outputs are cut) or row (inputs are cut, and the products are summed over mp)."""
-    if side == "column":
-        return {"matmul": ((dp, 1), (mp, 1)), "add": ((dp, mp), (mp,))}
-    return {"matmul": ((dp, mp), (1, mp)), "add": ((dp, 1), (1,))}
+def layer_norm(rows: tuple[int, ...]) -> dict[str, Cuts]:
+    """The axis that is normalised stays whole."""
+    return {"norm": (rows, (1,), (1,))}
+
+
+def column_linear(dp: int, mp: int) -> dict[str, Cuts]:
+    """Outputs are cut."""
+    return {"matmul": ((dp, 1), (mp, 1)), "add": ((dp, mp), (mp,))}
+
+
+def row_linear(dp: int, mp: int, tokens: int) -> dict[str, Cuts]:
+    """Inputs are cut, and the products are summed over mp; `tokens` are the pieces of the sums."""
+    plan: dict[str, Cuts] = {"matmul": ((dp, mp), (1, mp)), "add": ((tokens, 1), (1,))}
+    return plan if tokens == dp else plan | {f"matmul{RESULT}": ((tokens, 1),)}
 
 
 def dropout(cuts: tuple[int, ...]) -> dict[str, Cuts]:
@@ -80,13 +111,13 @@ def document_mask(dp: int) -> dict[str, Cuts]:
     }
 
 
-def attention(dp: int, mp: int, rotary: bool) -> dict[str, Cuts]:
+def attention(dp: int, mp: int, tokens: int, rotary: bool) -> dict[str, Cuts]:
     """Heads are cut over mp."""
     heads, placed, everyone = (dp, mp, 1, 1), (dp, 1, mp, 1), (dp, 1, 1, 1)
     plan = {
-        **under("query", linear(dp, mp, "column")),
-        **under("key", linear(dp, mp, "column")),
-        **under("value", linear(dp, mp, "column")),
+        **under("query", column_linear(dp, mp)),
+        **under("key", column_linear(dp, mp)),
+        **under("value", column_linear(dp, mp)),
         "split": (placed,),
         **under("core", {
             "scale": (heads,),
@@ -97,7 +128,7 @@ def attention(dp: int, mp: int, rotary: bool) -> dict[str, Cuts]:
             **under("dropout", dropout(heads)),
         }),
         "merge": (heads,),
-        **under("output", linear(dp, mp, "row")),
+        **under("output", row_linear(dp, mp, tokens)),
     }  # fmt: skip
     if rotary:
         plan |= {
@@ -135,18 +166,18 @@ def activation(name: str, cuts: tuple[int, ...]) -> dict[str, Cuts]:
     return {"gelu": (cuts,)}
 
 
-def block(config: ModelConfig, dp: int, mp: int, flash: bool) -> dict[str, Cuts]:
-    """Operators of one block."""
-    rows = (dp, 1, 1)
+def block(config: ModelConfig, dp: int, mp: int, flash: bool, rows: tuple[int, int, int]) -> dict[str, Cuts]:
+    """Operators of one block; `rows` is how what flows between blocks is cut."""
+    tokens = rows[0] * rows[1]
     plan = {
-        **under("attention_norm", layer_norm(dp)),
-        **under("attention", attention(dp, mp, config.family == "gpt_neox")),
+        **under("attention_norm", layer_norm(rows)),
+        **under("attention", attention(dp, mp, tokens, config.family == "gpt_neox")),
         **under("attention_dropout", dropout(rows)),
         "attention_residual": (rows, rows),
-        **under("feed_forward_norm", layer_norm(dp)),
-        **under("feed_forward.up", linear(dp, mp, "column")),
+        **under("feed_forward_norm", layer_norm(rows)),
+        **under("feed_forward.up", column_linear(dp, mp)),
         **under("feed_forward.activation", activation(config.activation, (dp, 1, mp))),
-        **under("feed_forward.down", linear(dp, mp, "row")),
+        **under("feed_forward.down", row_linear(dp, mp, tokens)),
         **under("feed_forward_dropout", dropout(rows)),
         "feed_forward_residual": (rows, rows),
     }
@@ -156,21 +187,30 @@ def block(config: ModelConfig, dp: int, mp: int, flash: bool) -> dict[str, Cuts]
     return plan
 
 
-def sharding_plan(config: ModelConfig, dp: int, mp: int, flash: bool = False) -> dict[str, Cuts]:
+def sharding_plan(
+    config: ModelConfig, dp: int, mp: int, flash: bool = False, tokens: tuple[int, int] | None = None
+) -> dict[str, Cuts]:
     """Operator path -> how its inputs are cut; `blocks.*` stands for every block.
+
+    Args:
+        config: sizes.
+        dp: groups of NPUs with different rows.
+        mp: NPUs of a group.
+        flash: attention is the fused kernel.
+        tokens: how [B, S] is cut between the products (`token_cuts`); over dp alone by default.
 
     Raises:
         UserError: mp does not divide the heads, the feed-forward width or the vocabulary.
     """
     check_divisible(config, mp)
-    rows = (dp, 1, 1)
-    one = block(config, dp, mp, flash)
+    rows = (*(tokens or (dp, 1)), 1)
+    one = block(config, dp, mp, flash, rows)
     plan = {
         **under("document_mask", document_mask(dp)),
         "word_embedding.gather": ((mp, 1), (dp, 1)),
         **under("embedding_dropout", dropout(rows)),
         **under("blocks.*", one),
-        **under("final_norm", layer_norm(dp)),
+        **under("final_norm", layer_norm(rows)),
         "head.matmul": ((dp, 1), (mp, 1)),
     }
     if config.family == "codegeex":
@@ -241,19 +281,19 @@ def operators(cell: Any) -> Iterator[tuple[str, Any]]:
 
 
 def shard(model: Any, plan: Mapping[str, Cuts]) -> None:
-    """Tells every operator of a model how its inputs are cut.
+    """Tells every operator of a model how its inputs, and its result, are cut.
 
     Raises:
         KeyError: a path of the plan is not in the model, or an operator of the model is not in the plan.
     """
     found = dict(operators(model))
     named = {path: re.sub(r"^blocks\.\d+\.", "blocks.*.", path) for path in found}
-    if missing := set(plan) - set(named.values()):
+    if missing := {path.removesuffix(RESULT) for path in plan} - set(named.values()):
         raise KeyError(f"the model has no operator {', '.join(sorted(missing))}")
     if forgotten := {path for path in named.values() if path not in plan}:
         raise KeyError(f"the plan does not cut {', '.join(sorted(forgotten))}")
     for path, primitive in found.items():
-        primitive.shard(plan[named[path]])
+        primitive.shard(plan[named[path]], plan.get(named[path] + RESULT))
 
 
 def cuts_of(parameter: str, plan: Mapping[str, Cuts]) -> tuple[int, ...]:

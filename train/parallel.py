@@ -20,9 +20,10 @@ from mindspore import Parameter, Tensor, nn, ops, value_and_grad
 
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.sharding import Cuts
+from mindgeex.train.batch import BatchPlan
 from mindgeex.train.optimizer import AdamW, scaled
 from mindgeex.train.parallel_config import ParallelConfig
-from mindgeex.train.pipeline import check_pieces, stages
+from mindgeex.train.pipeline import check_pieces, of_two_stages, optimizer_pieces, stages
 
 
 class ParallelLoss(nn.Cell):
@@ -75,14 +76,13 @@ def loss_plan(dp: int, mp: int) -> dict[str, Cuts]:
     }
 
 
-def slices_of(name: str, shape: tuple[int, ...], plan: dict[str, Cuts], parallel: ParallelConfig) -> int:
+def slices_of(name: str, config: ModelConfig, plan: dict[str, Cuts], parallel: ParallelConfig) -> int:
     """Into how many different slices a parameter is cut, over mp and over the optimizer's shards."""
     from mindgeex.model_zoo.sharding import cuts_of
 
-    cuts = cuts_of(name, plan)
-    over_mp = int(np.prod(cuts, dtype=np.int64)) if cuts else 1
-    first = shape[0] // (cuts[0] if cuts else 1)
-    return over_mp * (parallel.optimizer_shard if first % parallel.optimizer_shard == 0 else 1)
+    cuts = cuts_of(name, plan) or (1,)
+    over_mp = int(np.prod(cuts, dtype=np.int64))
+    return over_mp * optimizer_pieces(name, config.shapes[name][0] // cuts[0], config, parallel)
 
 
 _square_sum = ops.MultitypeFuncGraph("shared_square_sum")
@@ -205,7 +205,7 @@ class ParallelStep(nn.Cell):
 
 
 def parallel_step(
-    model: Any, optimizer: AdamW, config: ModelConfig, parallel: ParallelConfig, flash: bool, micro_batches: int = 1
+    model: Any, optimizer: AdamW, config: ModelConfig, parallel: ParallelConfig, flash: bool, batch: BatchPlan
 ) -> Any:
     """The step of a model whose operators are told how they are cut, ready to be compiled or called.
 
@@ -214,11 +214,12 @@ def parallel_step(
     """
     from mindspore.parallel.auto_parallel import AutoParallel
 
-    from mindgeex.model_zoo.sharding import shard, sharding_plan
+    from mindgeex.model_zoo.sharding import shard, sharding_plan, token_cuts
 
-    dp, mp = parallel.dp, parallel.mp
+    dp, mp, micro_batches = parallel.dp, parallel.mp, batch.accumulate
     check_pieces(config, parallel)
-    plan = sharding_plan(config, dp, mp, flash)
+    tokens = token_cuts(config, dp, mp, batch.micro_rows) if parallel.sequence_parallel else None
+    plan = sharding_plan(config, dp, mp, flash, tokens)
     shard(model, plan)
     loss: nn.Cell = ParallelLoss(model, config.vocab_size)
     for name, cuts in loss_plan(dp, mp).items():
@@ -230,9 +231,11 @@ def parallel_step(
     if parallel.pp > 1:
         for path, stage in stages(config, parallel).items():
             cell_at(model, path).pipeline_stage = stage
-    names = [name.removeprefix("adam_m.") for name in (m.name for m in optimizer.m)]
-    slices = [slices_of(name, config.shapes[name], plan, parallel) for name in names]
-    update = ParallelUpdate(optimizer, tuple(count / parallel.stage_npus for count in slices), parallel)
+        for name, weight in model.parameters_and_names():
+            weight.parallel_optimizer = not of_two_stages(name, config, parallel)
+    names = [moment.name.removeprefix("adam_m.") for moment in optimizer.m]
+    shares = tuple(slices_of(name, config, plan, parallel) / parallel.stage_npus for name in names)
+    update = ParallelUpdate(optimizer, shares, parallel)
     sharded = parallel.optimizer_shard > 1
     loss.set_train()  # not a cell of the step, which holds only its derivative
     step = AutoParallel(ParallelStep(loss, update, micro_batches > 1, sharded).set_train(), "semi_auto")

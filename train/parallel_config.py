@@ -22,6 +22,10 @@ class ParallelConfig:
     interleave: int = 1
     """Pieces of the model that a stage holds: with 2, stage 0 of 4 holds the first and the fifth eighth of the layers.
     A shorter bubble, more messages."""
+    sequence_parallel: bool = False
+    """The NPUs of an mp group share norms, dropouts and sums by tokens, instead of each computing them all: less memory
+    and time. A sum over mp is sent as a scatter and a gather, which are as many bytes; a block that is computed again
+    gathers again."""
     optimizer_shard: int = 1
     """NPUs among which the weights that they hold alike, and both moments, are cut (HSDP); 1: they are not."""
     optimizer_level: str = "level1"

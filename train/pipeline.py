@@ -86,6 +86,20 @@ def stages_of_parameter(name: str, placed: dict[str, int], tied: bool) -> tuple[
     return tuple(sorted(held))
 
 
+def of_two_stages(name: str, config: ModelConfig, parallel: ParallelConfig) -> bool:
+    """Whether a weight is the tied table of a pipeline.
+
+    HSDP does not cut it: MindSpore 2.9 would scatter its gradient twice, and let the last stage read a piece.
+    """
+    return parallel.pp > 1 and config.family == "codegeex" and name == "word_embedding.weight"
+
+
+def optimizer_pieces(name: str, length: int, config: ModelConfig, parallel: ParallelConfig) -> int:
+    """Into how many pieces HSDP cuts a weight whose first axis is `length` long after mp; 1: it does not."""
+    whole = of_two_stages(name, config, parallel) or length % parallel.optimizer_shard
+    return 1 if whole else parallel.optimizer_shard
+
+
 def micro_batches_in_flight(stage: int, parallel: ParallelConfig, micro_batches: int) -> float:
     """Micro batches whose activations a stage holds at most, in units of all its layers (1F1B).
 

@@ -1,5 +1,7 @@
 """The loss whose logits stay cut is the loss of one device, and its plan names its operators."""
 
+import dataclasses
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -41,7 +43,10 @@ def test_slices_are_counted_over_mp_and_over_optimizer_shards_where_they_divide_
     config = load_model_config("codegeex_13b")
     parallel = ParallelConfig(npus=1536, mp=8, optimizer_shard=16)
     plan = sharding_plan(config, parallel.dp, parallel.mp)
-    counts = {name: slices_of(name, shape, plan, parallel) for name, shape in config.shapes.items()}
+    counts = {name: slices_of(name, config, plan, parallel) for name in config.shapes}
     assert counts["blocks.3.attention.query.weight"] == counts["word_embedding.weight"] == 128
     assert counts["blocks.3.feed_forward.down.weight"] == 128
     assert counts["final_norm.gamma"] == counts["query_embedding.weight"] == 16
+    staged = dataclasses.replace(parallel, pp=4)
+    assert slices_of("word_embedding.weight", config, plan, staged) == 8  # the first and the last stage hold it
+    assert slices_of("blocks.3.attention.query.weight", config, plan, staged) == 128

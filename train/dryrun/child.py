@@ -53,7 +53,7 @@ def compile_step(config: RunConfig, graphs: Path, short: bool = True) -> dict[st
     if short:
         shorten_gradients()
     flash = config.compute.attention == "flash"
-    step = parallel_step(model, optimizer, model_config, config.parallel, flash, plan.accumulate)
+    step = parallel_step(model, optimizer, model_config, config.parallel, flash, plan)
     step.no_init_parameters_in_compile()
     rows, length = plan.worker_rows, model_config.seq_length
     arrays = (

@@ -24,6 +24,7 @@ from mindgeex.train.config import RunConfig
 from mindgeex.train.dryrun.estimate import Layout, read_layouts
 from mindgeex.train.dryrun.graph import Collective, Product, find_graph, read_graph
 from mindgeex.train.dryrun.standins import cluster_environment
+from mindgeex.train.parallel_config import ParallelConfig
 
 ROOMS = Path(__file__).parents[2]
 SOURCES = ("model_zoo/*.py", "train/*.py", "train/dryrun/*.py")
@@ -133,10 +134,16 @@ def compile_step(config: RunConfig, model: ModelConfig, rank: int, save_graphs: 
             ).returncode
         if code or not out.is_file():
             raise UserError(f"MindSpore could not compile this step: {last_error(log, code)} ({log})")
-        raw = json.loads(out.read_text(encoding="utf-8"))
-        collectives, products = read_graph(find_graph(graphs).read_text(encoding="utf-8"))
-    weights = read_layouts(raw.pop("layouts"))
-    return Compiled(weights, collectives, products, cann, total_s=time.perf_counter() - started, **raw)
+        made = read_step(out, graphs / f"rank_{rank}", config.parallel, cann)
+    return dataclasses.replace(made, total_s=time.perf_counter() - started)
+
+
+def read_step(facts: Path, graphs: Path, parallel: ParallelConfig, cann: str) -> Compiled:
+    """What a child left."""
+    raw = json.loads(facts.read_text(encoding="utf-8"))
+    sharing = parallel.mp if parallel.sequence_parallel else 1
+    collectives, products = read_graph(find_graph(graphs).read_text(encoding="utf-8"), sharing)
+    return Compiled(read_layouts(raw.pop("layouts")), collectives, products, cann, total_s=0.0, **raw)
 
 
 def last_error(log: Path, code: int) -> str:

@@ -108,20 +108,24 @@ def memory(
     layers, flying = layers_of_stage(stage, config, parallel), micro_batches_in_flight(stage, parallel, micro_batches)
     rows_values = rows * seq * hidden
     scores = rows * config.num_heads // mp * seq * seq
-    # Kept by a block: its input and the inputs of both norms (float32), of the linear layers, and what is cut over mp.
-    whole = rows_values * (2 * 4 + 4 * width)
+    # Kept by a block: what both halves begin with, and in float32 for their norms, which the NPUs of an mp group may
+    # share; the inputs of column-parallel layers; and what is cut over mp.
+    sharing = mp if parallel.sequence_parallel else 1
+    whole = rows_values * (2 * 4 + 2 * width) // sharing + rows_values * 2 * width
     cut = rows_values * width * 4 // mp + rows * seq * config.feed_forward_size * width * 3 // mp
     attention = 0 if compute.attention == "flash" else scores * (softmax_width + width)
     block = whole + cut + attention
-    kept = int(layers * flying * (rows_values * width if compute.recompute else block))
+    kept = int(layers * flying * (rows_values * width // sharing if compute.recompute else block))
     logits = rows * seq * config.vocab_size // mp if stage == parallel.pp - 1 else 0
-    one_block = "B S H (8 + 4w) + (4 B S H + 3 B S F) w / mp" + (" + A/mp B S S (softmax + w)" if attention else "")
+    between = "B S H (8 + 4w)" if sharing == 1 else "B S H 2w + B S H (8 + 2w) / mp"
+    one_block = f"{between} + (4 B S H + 3 B S F) w / mp" + (" + A/mp B S S (softmax + w)" if attention else "")
     lines = [
         Line("weights", 4 * values, "float32 slices", LAYOUTS),
         Line("moments", 8 * values, "two float32 slices a weight", f"{LAYOUTS}; Loshchilov and Hutter 2019"),
         Line("gradients", 4 * gradients, "float32; level1 whole, else slices", HSDP),
         Line("activations kept", kept, f"{layers} layers x {flying:g} micro batches x "
-             + ("B S H w (inputs of recomputed blocks)" if compute.recompute else one_block),
+             + (f"B S H w{'' if sharing == 1 else ' / mp'} (inputs of recomputed blocks)" if compute.recompute
+                else one_block),
              (f"{KORTHIKANTI}, section 5" if compute.recompute else A_BLOCK)
              + ("; Narayanan et al. 2021, section 2.2" if parallel.pp > 1 else "")),
         Line("one block at work", block if compute.recompute else 0, one_block, A_BLOCK),
@@ -185,6 +189,46 @@ def traffic(collectives: list[Collective], parallel: ParallelConfig, rank: int =
     return [Traffic(*key, int(n), int(size), seconds) for key, (n, size, seconds) in sorted(sums.items())]
 
 
+INNER = {"fast_gelu": (9, 15), "gelu": (13, 25), "gelu_tanh": (4, 5)}
+"""Activation -> accesses to a value of the feed-forward layer, forward and backward, with its bias."""
+
+
+def accesses(config: ModelConfig, compute: ComputeConfig) -> list[tuple[int, int, int, int]]:
+    """How often the operators of a layer that are no products read or write its values: whole, heads, inner, scores.
+
+    First forward, then backward, as counted in the compiled graphs (tests/train/dryrun/test_accesses.py), with casts
+    and the hash of dropout taken for a part of the operators beside them.
+
+    - whole, [B, S, H]: norms, biases of row-parallel products, dropouts, residuals;
+    - heads, [B, S, H / mp]: biases, transpositions, scale and rotation of queries, keys, values and their mixture;
+    - inner, [B, S, F / mp]: bias and activation;
+    - scores, [B, A / mp, S, S]: mask, softmax, dropout; none in a flash kernel.
+    """
+    dropout, rotary = config.dropout_rate > 0, config.family == "gpt_neox"
+    at_once = rotary and config.parallel_residual  # three derivatives are added, and two biases have the same
+    flash, (inner, inner_back) = compute.attention == "flash", INNER[config.activation]
+    return [
+        (14 + 10 * dropout, 16 + 24 * rotary, inner, 0 if flash else 4 + 5 * dropout),
+        (18 + 10 * dropout - 3 * at_once, 13 + 32 * rotary, inner_back, 0 if flash else 3 + 5 * dropout),
+    ]
+
+
+def layer_bytes(config: ModelConfig, compute: ComputeConfig, parallel: ParallelConfig, rows: int) -> int:
+    """That operators of a layer which are no products read and write for a micro batch.
+
+    Every NPU of an mp group has whole rows between the products, unless they share the tokens (Korthikanti et al. 2022,
+    sections 4.2.1 and 4.2.2).
+    """
+    tokens, mp = rows * config.seq_length, parallel.mp
+    hidden, scores = tokens * config.hidden_size, tokens * config.seq_length * config.num_heads // mp
+    values = (hidden // (mp if parallel.sequence_parallel else 1), hidden // mp,
+              tokens * config.feed_forward_size // mp, scores)  # fmt: skip
+    forward, backward = (
+        sum(count * size for count, size in zip(counts, values, strict=True)) for counts in accesses(config, compute)
+    )
+    return (4 if compute.dtype == "float32" else 2) * (forward * (1 + compute.recompute) + backward)
+
+
 @dataclass(frozen=True)
 class Times:
     """Seconds of a step by a roofline, and what follows."""
@@ -244,11 +288,8 @@ def times(
 ) -> Times:
     """The roofline of one step, from what an NPU computes and says in one micro batch."""
     flops = sum(product.flops * product.count for product in products)
-    width = 4 if compute.dtype == "float32" else 2
-    seq, passes = config.seq_length, 4 if compute.recompute else 3
-    narrow = 24 * rows * seq * config.hidden_size * width  # norms, dropouts, residuals: read and written, a pass
-    scores = 0 if compute.attention == "flash" else 8 * rows * config.num_heads // parallel.mp * seq * seq * width
-    moved = passes * layers_of_stage(stage, config, parallel) * (narrow + scores)
+    seq, layers = config.seq_length, layers_of_stage(stage, config, parallel)
+    moved = layers * layer_bytes(config, compute, parallel, rows)
     once, sliced = {"weights", "gradients", "table"}, {"accumulation"}
     efficient = parallel.peak_tflops * 1e12 * parallel.matmul_efficiency
     return Times(

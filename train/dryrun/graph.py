@@ -32,8 +32,9 @@ class Collective:
 
     kind: str
     purpose: str
-    """forward, backward, pipeline, table (a tied one, between stages), redistribution, weights (HSDP gathers),
-    accumulation (of a micro batch's gradients, which are kept in slices), gradients or norm."""
+    """forward, backward, tokens (gathered before a product, their derivatives scattered: sequence_parallel), pipeline,
+    table (a tied one, between stages), redistribution, weights (HSDP gathers), accumulation (of a micro batch's
+    gradients, which are kept in slices), gradients or norm."""
     ranks: tuple[int, ...]
     """Who takes part; empty: all. Of Send and Receive: the other one."""
     dtype: str
@@ -71,8 +72,12 @@ class Product:
         return 2 * math.prod(result) * inner
 
 
-def read_graph(text: str) -> tuple[list[Collective], list[Product]]:
+def read_graph(text: str, sharing: int = 1) -> tuple[list[Collective], list[Product]]:
     """All collectives and matrix products of a step, in the order of the text, each as often as it is computed.
+
+    Args:
+        text: the graph.
+        sharing: how many NPUs, one after the other, share the tokens of their rows.
 
     Raises:
         ValueError: there is no matrix product, or one is in a graph that nothing calls.
@@ -99,6 +104,8 @@ def read_graph(text: str) -> tuple[list[Collective], list[Product]]:
                 numbers, said = (numbers[int(peer[1])],), -1
             if purpose == "pipeline" and len(shapes[said]) == 2:
                 purpose = "table"
+            if purpose == "redistribution" and numbers == tuple(range(numbers[0], numbers[0] + sharing)):
+                purpose = "tokens"
             collectives += [Collective(kind, purpose, numbers, types[said][0], shapes[said])] * times
         else:
             flags = re.findall(r"Bool\((\d)\)", line.partition("{")[0])
@@ -133,13 +140,13 @@ def _purpose(kind: str, line: str, is_gradient: bool) -> str:
     name = instance[1] if instance else ""
     if kind in ("Send", "Receive"):
         return "pipeline"
-    if name.startswith("redistribution"):
+    if "redistribution" in name:
         return "redistribution"
     if "parallel_optimizer" in name:
         return "weights" if kind == "AllGather" else "gradients"
     if "grad_accumulation_shard" in name:
         return "accumulation"
-    if "mirror" in name or kind == "ReduceScatter":
+    if "mirror" in name or (kind == "ReduceScatter" and "forward_op" not in name):
         return "gradients"
     if name in ("sum_votes", "sum_squares", "sum_losses"):
         return "norm"

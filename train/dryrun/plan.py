@@ -154,7 +154,7 @@ def of_one_micro_batch(items: list[Item], micro_batches: int) -> list[Item]:
     for item in items:
         one = dataclasses.replace(item, count=1)
         counts[one] = counts.get(one, 0) + item.count
-    each = ("forward", "backward", "pipeline", "accumulation")
+    each = ("forward", "backward", "tokens", "pipeline", "accumulation")
     return [
         dataclasses.replace(item, count=count // micro_batches if getattr(item, "purpose", each[0]) in each else count)
         for item, count in counts.items()

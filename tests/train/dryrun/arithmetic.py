@@ -69,9 +69,23 @@ def split_with_size(x: Any, widths: tuple, axis: int) -> Any:
     return tuple(np.split(x, np.cumsum(widths)[:-1], axis))
 
 
+def assign_add(held: Any, value: Any, after: None) -> Any:
+    """In place."""
+    held += value
+    return held
+
+
+def assign(held: Any, value: Any, after: None) -> Any:
+    """In place. What is not printed is the zeros of an accumulator that a step leaves behind."""
+    held[...] = 0 if value is None else value
+    return held
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
     "Add": lambda a, b: a + b,
     "AddN": lambda values: sum(values[1:], values[0]),
+    "Assign": assign,
+    "AssignAdd": assign_add,
     "BatchMatMul": matmul,
     "BitwiseXor": lambda a, b: a ^ b,
     "Concat": lambda values, axis: np.concatenate(values, axis),
@@ -79,6 +93,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Cummax": lambda x, axis: (np.maximum.accumulate(x, axis), None),
     "Depend": lambda value, after: value,
     "Div": lambda a, b: a / b,
+    "Divs": lambda a, b: a / b,
     "Equal": lambda a, b: a == b,
     "Erf": erf,
     "Exp": np.exp,

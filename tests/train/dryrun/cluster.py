@@ -1,6 +1,7 @@
 """NPUs that compute a compiled step together: each its own graph, until all of a group have come to its collective."""
 
 import re
+from collections import defaultdict
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from tests.train.dryrun.arithmetic import adam_weight_decay, evaluate
 from tests.train.dryrun.graph_text import Name, Node, Program
 
-COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter")
+COLLECTIVES = ("AllReduce", "AllGather", "ReduceScatter", "Send", "Receive")
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Exchange:
     rule: str
     """sum or max; empty if nothing is added."""
     ranks: tuple[int, ...]
-    """Who takes part, in the order of their pieces; empty: all."""
+    """Who takes part, in the order of their pieces; empty: all. Of Send and Receive: the other one."""
     value: np.ndarray
+    tag: int = 0
+    """Of a message: which of those between the same two."""
 
 
 class Npu:
@@ -56,8 +59,8 @@ class Npu:
                 result = (inputs[0].text[1:], inputs[1:])
             elif node.operator == "Switch":
                 result = inputs[1] if inputs[0] else inputs[2]
-            elif node.operator.startswith("%"):
-                name, bound = values[node.operator]
+            elif node.operator.startswith(("%", "@")):
+                name, bound = values[node.operator] if node.operator[0] == "%" else (node.operator[1:], ())
                 names = self.program.graphs[name].inputs
                 result = yield from self.call(name, dict(zip(names, [*bound, *inputs], strict=True)))
             elif node.operator == "AdamWeightDecay":
@@ -71,6 +74,9 @@ class Npu:
 
 def exchange(node: Node, value: np.ndarray) -> Exchange:
     """Kind, rule and group of a collective, as the graph says them."""
+    if node.operator in ("Send", "Receive"):
+        peer, tag = (re.search(rf"{word}: I64\((\d+)\)", node.notes) for word in (r"(?:dst|src)_global_rank", "sr_tag"))
+        return Exchange(node.operator, "", (int(peer[1]),), value, int(tag[1]))
     ranks = re.search(r"group_rank_ids: \(([\d, ]+)\)", node.notes)
     rule = re.search(r'\bop: "(\w+)"', node.notes)
     group = tuple(int(n) for n in ranks[1].split(",")) if ranks else ()
@@ -93,6 +99,7 @@ def run_step(npus: Mapping[int, Npu]) -> dict[int, Any]:
     """
     running, results = {rank: npu.run() for rank, npu in npus.items()}, {}
     waiting: dict[int, Exchange] = {}
+    sent: dict[tuple[int, int, int], list[np.ndarray]] = defaultdict(list)
     answers: dict[int, Any] = dict.fromkeys(npus)
     while answers:
         for rank, answer in answers.items():
@@ -102,6 +109,13 @@ def run_step(npus: Mapping[int, Npu]) -> dict[int, Any]:
                 results[rank] = end.value
         answers = {}
         for rank, at in list(waiting.items()):
+            if at.kind == "Send":
+                sent[rank, at.ranks[0], at.tag].append(at.value.copy())
+                answers[rank] = at.value
+            elif at.kind == "Receive" and (letters := sent[at.ranks[0], rank, at.tag]):
+                answers[rank] = letters.pop(0)
+            if at.kind in ("Send", "Receive"):
+                continue
             group = at.ranks or tuple(sorted(npus))
             met = [waiting.get(member) for member in group]
             said = {(other.kind, other.rule, other.ranks) for other in met if other is not None}

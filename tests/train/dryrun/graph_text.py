@@ -13,7 +13,7 @@ import numpy as np
 
 GRAPH = re.compile(r"subgraph @([^(\s]+)\((.*)\) \{$")
 NODE = re.compile(r"  (%\d+)\([^)]*\) = (.*)$")
-CALL = re.compile(r"(?:PrimFunc_)?([\w@%.]+)(?:\[@FuncUnion\([^)]*\)\])?\(")
+CALL = re.compile(r"(?:PrimFunc_|call )?([^\s(\[]+)(?:\[@.*?\)\])?\(")
 TOKEN = re.compile(r"[%@][^\s,()\[\]:]+")
 SCALAR = re.compile(r"(I64|I32|F32|F64|Bool)\(([^)]*)\)")
 TENSOR = re.compile(r"Tensor\(shape=\[([\d, ]*)\], dtype=(\w+), value=([^)]*)\)")
@@ -55,7 +55,10 @@ class Graph:
 
 @dataclass
 class Program:
-    """All graphs of a text; `parameters` are the step's arguments and weights, in order, with their slices' shapes."""
+    """All graphs of a text, of which `main` is the step.
+
+    `parameters` are the step's arguments and weights, in order, with their slices' shapes.
+    """
 
     main: str
     graphs: dict[str, Graph]
@@ -90,7 +93,8 @@ def read_program(text: str) -> Program:
                 graph.nodes.append(read_node(statement, lines[end]))
             at = end
         at += 1
-    return Program(next(iter(graphs)), graphs, parameters)
+    entry = re.search(r"^# IR entry: @(\S+)", text, re.MULTILINE)
+    return Program(entry[1] if entry else "", graphs, parameters)
 
 
 def read_node(statement: str, types: str) -> Node:
@@ -127,9 +131,11 @@ def read_values(text: str, at: int) -> tuple[list[Any], int]:
     return values, at + 1
 
 
-def constant(found: re.Match[str]) -> np.ndarray:
-    """The array that is printed."""
+def constant(found: re.Match[str]) -> np.ndarray | None:
+    """The array that is printed; None if nothing of it is."""
     shape, dtype = sizes(found[1]), TYPES[found[2]]
+    if found[3] == "[...]":
+        return None
     numbers = re.sub(r"[\[\]]", " ", found[3]).replace("True", "1").replace("False", "0").split()
     if "..." not in numbers:
         return np.array([float(n) for n in numbers]).astype(dtype).reshape(shape)

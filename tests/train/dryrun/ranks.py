@@ -33,7 +33,19 @@ class Compiled:
 
 
 def compile_ranks(folder: Path, wanted: Mapping[str, tuple[RunConfig, int]]) -> dict[str, Compiled]:
-    """Compiles a recipe for a rank, for each of some names."""
+    """Compiles a recipe for a rank, for each of some names, and reads what became of it."""
+    print_ranks(folder, wanted)
+    return {
+        name: Compiled(
+            read_program(find_graph(folder / name).read_text(encoding="utf-8")),
+            json.loads((folder / f"{name}.json").read_text())["layouts"],
+        )
+        for name in wanted
+    }
+
+
+def print_ranks(folder: Path, wanted: Mapping[str, tuple[RunConfig, int]]) -> None:
+    """Leaves the graphs in folders of these names."""
     requests = [
         {
             "config": as_tree(config),
@@ -53,13 +65,6 @@ def compile_ranks(folder: Path, wanted: Mapping[str, tuple[RunConfig, int]]) -> 
         command = [sys.executable, "-m", "tests.train.dryrun.ranks", str(path)]
         done = subprocess.run(command, env=environment, cwd=ROOT, stdout=stream, stderr=stream, check=False)
     assert done.returncode == 0, log.read_text()[-2000:]
-    return {
-        name: Compiled(
-            read_program(find_graph(folder / name).read_text(encoding="utf-8")),
-            json.loads((folder / f"{name}.json").read_text())["layouts"],
-        )
-        for name in wanted
-    }
 
 
 def compile_one(request: dict[str, Any]) -> None:
