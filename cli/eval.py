@@ -1,13 +1,18 @@
-"""`mindgeex eval run`, `list` and `compare`: parse, call, print."""
+"""`mindgeex eval run`, `list`, `compare` and `doctor`: parse, call, print."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.decoding.settings import Sampling
+
+if TYPE_CHECKING:
+    from mindgeex.eval.engines.engine import Engine
 
 
 def run(
@@ -23,7 +28,9 @@ def run(
     sampling: Annotated[Sampling, tyro.conf.OmitArgPrefixes] = Sampling(temperature=0.2, max_new_tokens=512),  # noqa: B008
     seed: int = 42,
     max_rows: int = 16,
+    engine: Literal["local", "ray"] = "local",
     workers: int = 0,
+    address: str | None = None,
     cpu_seconds: int = 10,
     cpu_factor: int = 100,
     memory_mb: int = 1024,
@@ -47,7 +54,9 @@ def run(
         sampling: how tokens are chosen.
         seed: of the samples.
         max_rows: completions of a problem made at once.
-        workers: programs executed at once; 0 for one a core.
+        engine: where programs are executed: on this machine, or on a Ray cluster, with the same results.
+        workers: programs executed at once; 0 for one a core, of this machine or the cluster.
+        address: of a running Ray cluster, such as auto or 10.0.0.1:6379; without it, one is started on this machine.
         cpu_seconds: CPU time each program may use at least; the wall limit is 4 times that and 5 s, and grows with it.
         cpu_factor: so many times the CPU time that the problem's own solution took here may a program use, if that is
             more: a slow machine changes no score; 0 for --cpu-seconds alone.
@@ -85,22 +94,40 @@ def run(
         from mindgeex.cli.generate import load_completer
 
         completer = load_completer(checkpoint, sampling, max_rows=max_rows)
-    done = runner.run(
-        chosen,
-        dataset,
-        out,
-        completer=completer,
-        generations=recorded,
-        rules=rules,
-        num_samples=num_samples,
-        seed=seed,
-        workers=workers or os.cpu_count() or 1,
-        cpu_factor=cpu_factor,
-        limits=Limits(cpu_s=cpu_seconds, wall_s=4.0 * cpu_seconds + 5.0, memory_bytes=memory_mb * MIB),
-    )
+    with open_engine(engine, workers, address) as opened:
+        done = runner.run(
+            chosen,
+            dataset,
+            out,
+            completer=completer,
+            generations=recorded,
+            rules=rules,
+            num_samples=num_samples,
+            seed=seed,
+            engine=opened,
+            cpu_factor=cpu_factor,
+            limits=Limits(cpu_s=cpu_seconds, wall_s=4.0 * cpu_seconds + 5.0, memory_bytes=memory_mb * MIB),
+        )
     print("\n".join([*(recorded.warnings if recorded else ()), *report.lines(done)]))
     print(f"report: {report.write(done)}")
     return 1 if canonical and done.excluded else 0
+
+
+@contextlib.contextmanager
+def open_engine(kind: Literal["local", "ray"], workers: int, address: str | None) -> "Iterator[Engine]":
+    """Where programs are executed, for the block; Ray's workers are those that also build corpora."""
+    from mindgeex.eval.engines.local import LocalEngine
+    from mindgeex.eval.engines.ray import RayEngine
+
+    if kind == "ray":
+        from mindgeex.data.ray_engine import ray_pool
+
+        with ray_pool(workers, address) as pool:
+            yield RayEngine(pool)
+    elif address is not None:
+        raise UserError(f"--address {address}: only Ray has one: add --engine ray")
+    else:
+        yield LocalEngine(workers or os.cpu_count() or 1)
 
 
 def doctor(languages: tuple[str, ...] = ()) -> int:

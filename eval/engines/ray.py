@@ -80,7 +80,8 @@ class RayEngine:
         running: dict[Future[Any], tuple[int, Task, int]] = {}
         while waiting or running:
             while waiting and len(running) < self.pool.width:
-                running[self.pool.submit(perform, waiting[0][1])] = waiting.popleft()
+                place, task, attempt = waiting.popleft()
+                running[self.pool.submit(perform, task)] = (place, task, attempt)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 place, task, attempt = running.pop(future)
                 if not self.pool.settle(future):
