@@ -63,7 +63,7 @@ def run(
         memory_mb: memory each program may use, in MiB.
     """
     from mindgeex.eval import generations as external
-    from mindgeex.eval import report, runner
+    from mindgeex.eval import page, report, runner
     from mindgeex.eval.benchmarks import benchmark as named
     from mindgeex.eval.job import MIB, Limits
     from mindgeex.eval.stages import Completer
@@ -109,8 +109,21 @@ def run(
             limits=Limits(cpu_s=cpu_seconds, wall_s=4.0 * cpu_seconds + 5.0, memory_bytes=memory_mb * MIB),
         )
     print("\n".join([*(recorded.warnings if recorded else ()), *report.lines(done)]))
-    print(f"report: {report.write(done)}")
+    print(f"report: {page.write(done)}")
     return 1 if canonical and done.excluded else 0
+
+
+def report(folder: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Say what a finished run scored and write its page again, from its folder alone.
+
+    Args:
+        folder: --out folder of a finished `mindgeex eval run`.
+    """
+    from mindgeex.eval import page, report, runner
+
+    done = runner.read(folder)
+    print("\n".join(report.lines(done)))
+    print(f"report: {page.write(done)}")
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ COMMANDS = {
     "generate": ("generate", "generate", "continue a prompt with a checkpoint"),
     "eval run": ("eval", "run", "score a checkpoint or completions, or check canonical solutions, in a sandbox"),
     "eval list": ("eval", "list_benchmarks", "the benchmarks, with their languages and post-processing"),
+    "eval report": ("eval", "report", "what a finished run scored, and its page, from its folder"),
     "eval compare": ("eval", "compare", "two runs, problem by problem"),
     "eval doctor": ("eval", "doctor", "what the evaluation has here, what each language lacks, and the fix"),
     "hccl make": ("hccl", "make", "a rank table from a list of servers"),

@@ -38,6 +38,7 @@ def quickstart(
     from mindgeex.data.config import BuildConfig, TokenizerConfig
     from mindgeex.data.engines import EngineConfig
     from mindgeex.data.sources.local import default_sources
+    from mindgeex.eval import page as eval_page
     from mindgeex.eval import report as eval_report
     from mindgeex.eval import runner
     from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
@@ -78,7 +79,7 @@ def quickstart(
         completer = load_completer(summary.checkpoint, Sampling(temperature=0.2, max_new_tokens=128))
         dataset = HUMANEVAL_X.load(("python",))
         scored = runner.run(HUMANEVAL_X, dataset, out / "eval", completer=completer, workers=workers)
-        eval_report.write(scored)
+        eval_page.write(scored)
         print("\n".join(eval_report.lines(scored)))
 
     overview = Section("Overview").table(("stage", "seconds"), list(seconds.items()))
@@ -88,7 +89,7 @@ def quickstart(
         *data_report.sections(built.manifest),
         *train_report.sections(out / "run"),
         sample,
-        *eval_report.sections(scored),
+        *eval_page.sections(scored),
     ]
     write_page(out / "report.html", "MindGeeX quickstart", parts)
     print(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mindgeex.common.browser import Record, browser
 from mindgeex.common.files import atomic_file
 
 STYLE = """
@@ -17,6 +18,8 @@ td { overflow-wrap: anywhere; min-width: 6.5rem; }
 th { text-align: left; background: #f3f6f9; } td.number { text-align: right; min-width: 0;
      white-space: nowrap; font-variant-numeric: tabular-nums; }
 pre { background: #f3f6f9; padding: .8rem; overflow-x: auto; font-size: 13px; } svg { max-width: 100%; height: auto; }
+summary { cursor: pointer; } h4 { font-size: .9rem; margin: .8rem 0 .2rem; } h4 + pre { margin-top: 0; }
+.browser input, .browser select { font: inherit; padding: .2rem .5rem; }
 .warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5rem .8rem; }
 """
 
@@ -56,6 +59,11 @@ class Section:
         self.blocks.append(
             f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(text)}</pre></details>"
         )
+        return self
+
+    def records(self, records: Sequence[Record], elsewhere: str) -> "Section":
+        """Adds texts to search in, once a page; `elsewhere` says where they are for who has no JavaScript."""
+        self.blocks.append(browser(records, elsewhere))
         return self
 
     def figure(self, figure: Any) -> "Section":

@@ -15,6 +15,7 @@ from typing import Any
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import atomic_file, read_json, write_json
+from mindgeex.common.versions import versions
 from mindgeex.eval.calibration import Allowance
 from mindgeex.eval.engines.engine import Engine, machine
 from mindgeex.eval.job import Limits
@@ -23,7 +24,9 @@ from mindgeex.eval.results import Row, Rows, read_rows
 
 SETTINGS, PROBLEMS, STAGES = "run.json", "problems.jsonl", "stages.jsonl"
 CANONICAL, SAMPLES, RESULTS = "canonical.jsonl", "samples.jsonl", "results.jsonl"
-STAGE_KEYS = ("stage", "wall_s", "machines")
+DIFFERING = {"engine": "engines", "machines": "machines", "versions": "versions"}
+"""What may differ between the parts of a stage -> where it is listed."""
+STAGE_KEYS = ("stage", "wall_s", *DIFFERING)
 
 
 def claim(folder: Path, settings: dict[str, Any], problems: Sequence[Problem]) -> None:
@@ -97,17 +100,21 @@ def stage(folder: Path, name: str, engine: Engine | None = None) -> Iterator[Non
                     "wall_s": round(time.monotonic() - start, 2),
                     "engine": engine.describe() if engine else {"kind": "here"},
                     "machines": engine.machines() if engine else [machine()],
+                    "versions": versions(),
                 }
             )
 
 
 def read_stages(folder: Path) -> dict[str, Any]:
-    """Stage -> wall seconds of all its parts, how many parts, and the machines, for the manifest."""
+    """Stage -> wall seconds of all its parts, how many parts, machines and versions of packages, for the manifest."""
     stages: dict[str, Any] = {}
     for row in read_rows(folder / STAGES, STAGE_KEYS):
-        found = stages.setdefault(row["stage"], {"wall_s": 0.0, "parts": 0, "engines": [], "machines": []})
+        found = stages.setdefault(
+            row["stage"], {"wall_s": 0.0, "parts": 0, **{several: [] for several in DIFFERING.values()}}
+        )
         found["wall_s"] = round(found["wall_s"] + row["wall_s"], 2)
         found["parts"] += 1
-        found["engines"] += [row["engine"]] if row["engine"] not in found["engines"] else []
-        found["machines"] += [one for one in row["machines"] if one not in found["machines"]]
+        for one, several in DIFFERING.items():
+            values = row[one] if isinstance(row[one], list) else [row[one]]
+            found[several] += [value for value in values if value not in found[several]]
     return stages

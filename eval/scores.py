@@ -72,6 +72,22 @@ def figures(run: Run, group: str, name: str | None = None) -> dict[str, Estimate
     }
 
 
+def curve(run: Run, group: str, name: str, points: int = 25) -> list[tuple[int, float]]:
+    """Pass@k in per cent for about so many k, from 1 to the fewest samples of a problem; evenly spaced on a log scale.
+
+    Args:
+        run: the run.
+        group: the row of the table.
+        name: of the post-processing.
+        points: at the most.
+    """
+    counted = tally(run, name, group)
+    most = min((count for _, count in counted.values() if count), default=0)
+    ks = sorted({round(most ** (step / (points - 1))) for step in range(points)}) if most else []
+    shares = {k: [pass_at_k(n, round(c), k) if n else 0.0 for c, n in counted.values()] for k in ks}
+    return [(k, 100 * sum(own) / len(own)) for k, own in shares.items()]
+
+
 def means(counted: Mapping[str, tuple[float, int]]) -> dict[str, float]:
     """Task id -> mean score of its samples; 0 where there are none."""
     return {task: total / count if count else 0.0 for task, (total, count) in counted.items()}

@@ -88,6 +88,11 @@ def test_completions_from_a_file_are_scored_and_two_runs_compared(tmp_path):
         assert done.returncode == 0, done.stderr
         assert f"pass@1 = {100.0 if name == 'a' else 50.0}" in done.stdout
     assert "3 tasks have no generation and count as unsolved: Python/3, Python/4, Python/5" in done.stdout
+    (tmp_path / "a" / "report.html").unlink()
+    reported = mindgeex(tmp_path / "a", command="report")
+    assert "pass@1 = 100.0" in reported.stdout, reported.stderr
+    assert (tmp_path / "a" / "report.html").stat().st_size > 10_000
+    refused(mindgeex(tmp_path, command="report"), "holds no run.json")
     compared = mindgeex(tmp_path / "a", tmp_path / "b", command="compare")
     assert compared.stdout.startswith("pass@1, kept by codegeex: 100.0 -> 50.0 (-50.0 ± "), compared.stderr
     assert "worse: Python/3, Python/4, Python/5" in compared.stdout

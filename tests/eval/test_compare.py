@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval import report
+from mindgeex.eval import page
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.compare import compare_runs, lines
 from mindgeex.eval.runner import run
@@ -17,7 +17,7 @@ NOTHING = ["    return None\n"]
 
 def scored(folder: Path, unsolved: list[int], rules: tuple[str, ...] = ("codegeex",)) -> Path:
     completer = Recital({f"Python/{number}": NOTHING for number in unsolved})
-    report.write(run(HUMANEVAL_X, HUMANEVAL_X.load(), folder, completer=completer, rules=rules, seed=1))
+    page.write(run(HUMANEVAL_X, HUMANEVAL_X.load(), folder, completer=completer, rules=rules, seed=1))
     return folder
 
 
