@@ -35,6 +35,15 @@ LANGUAGE_TAGS = {
 }
 """The first line of a prompt, the same as in the training data."""
 
+KNOWN_DEFECTS = {
+    "JavaScript/112": "its own solution is wrong in the data: it returns by a comma operator",
+    "JavaScript/155": "its own solution is wrong in the data: it does not count the digit of 0",
+    "Go/95": "flaky: its own solution depends on the order of a map, and fails about one run in five",
+    "CPP/23": "tests nothing: any body passes",
+    "Rust/32": "tests nothing: any body passes",
+}
+"""Task id -> what is wrong in the published data, whatever the machine."""
+
 
 class HumanEvalX(Benchmark):
     """Continue a function, in six languages."""
@@ -116,14 +125,5 @@ def missing_libraries(problem: Problem) -> str | None:
     """The libraries that a problem's code needs and this machine lacks."""
     return LANGUAGES[problem.language].missing(problem.prompt + problem.canonical_solution + problem.test)
 
-
-KNOWN_DEFECTS = {
-    "JavaScript/112": "its own solution is wrong in the data: it returns by a comma operator",
-    "JavaScript/155": "its own solution is wrong in the data: it does not count the digit of 0",
-    "Go/95": "flaky: its own solution depends on the order of a map, and fails about one run in five",
-    "CPP/23": "tests nothing: any body passes",
-    "Rust/32": "tests nothing: any body passes",
-}
-"""Task id -> what is wrong in the published data, whatever the machine."""
 
 HUMANEVAL_X = HumanEvalX()

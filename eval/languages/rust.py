@@ -37,7 +37,7 @@ def locate() -> Toolchain:
     return Toolchain(
         version=version,
         compile=(
-            f"{rustc} --edition 2021 --cap-lints allow -C debuginfo=0 -C prefer-dynamic {linker}"
+            f"{rustc} --edition 2021 --cap-lints allow -C debuginfo=0 -C codegen-units=1 -C prefer-dynamic {linker}"
             f"-L {INSIDE} {given} -o program main.rs"
         ),
         run=("./program",),

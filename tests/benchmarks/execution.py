@@ -1,6 +1,8 @@
 """Executing HumanEval-X's canonical solutions beside the way of the original harness, in one run.
 
-    python -m tests.benchmarks.execution --data FOLDER [--languages cpp go]
+    python -m tests.benchmarks.execution --data FOLDER [--languages cpp go] [--equal cpp]
+
+With --equal a language's first problem is answered 200 times by 10 programs instead, through the whole of `eval run`.
 
 The original way, as its description has it: a forked process for a sample (with a manager process beside it, as
 OpenAI's harness has it), a cold call of the toolchain, no sandbox. Python is executed in the forked process; C++ is
@@ -19,21 +21,25 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
+from mindgeex.eval.generations import Generations
 from mindgeex.eval.job import Limits
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.crates import CRATES
 from mindgeex.eval.languages.go import ASSERT_SOURCE
 from mindgeex.eval.languages.javascript import package
 from mindgeex.eval.problem import Problem
+from mindgeex.eval.runner import run as execute_run
 from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.verdict import Verdict, execute
 
 WORKERS = 2
 TESTIFY = Path("/usr/share/gocode")
 TIMEOUT_S = 500
+ANSWERS, DIFFERENT = 200, 10
 
 
 def main() -> None:
@@ -41,8 +47,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with humaneval_LANGUAGE.jsonl.gz")
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=list(LANGUAGES))
+    parser.add_argument("--equal", choices=list(LANGUAGES), help="one problem of this language, 200 answers")
     parser.add_argument("--ways", nargs="+", default=["original", "ours"], choices=["original", "ours"])
     arguments = parser.parse_args()
+    if arguments.equal:
+        equal_programs(arguments.equal, arguments.data)
+        return
     sums = dict.fromkeys(arguments.ways, 0.0)
     with tempfile.TemporaryDirectory() as scratch:
         for language in arguments.languages:
@@ -62,6 +72,32 @@ def main() -> None:
     print(", ".join(f"{way} {seconds:.1f} s" for way, seconds in sums.items()))
     if len(sums) == 2:
         print(f"ratio {sums['original'] / sums['ours']:.2f}")
+
+
+def equal_programs(language: str, data: Path) -> None:
+    """200 answers to one problem, 10 different ones: every one executed, and as a run executes them."""
+    dataset = HUMANEVAL_X.load([language], data)
+    problem = dataset.problems[0]
+    comment = "#" if language == "python" else "//"
+    answers = [f"{problem.canonical_solution.rstrip()}\n{comment} {number % DIFFERENT}\n" for number in range(ANSWERS)]
+    problems = [replace(problem, canonical_solution=answer) for answer in answers]
+    with tempfile.TemporaryDirectory() as name:
+        original, passed = timed(original_way(language, Path(name)), problems)
+        started = time.perf_counter()
+        run = execute_run(
+            HUMANEVAL_X,
+            replace(dataset, problems=(problem,)),
+            Path(name) / "run",
+            generations=Generations({problem.task_id: answers}, {}, ANSWERS),
+            rules=("raw",),
+            workers=WORKERS,
+        )
+        ours = time.perf_counter() - started
+    assert passed == [row["verdict"] == Verdict.PASSED.value for row in run.results]
+    print(
+        f"{ANSWERS} answers to {problem.task_id}, {DIFFERENT} different: original {original:.2f} s, ours {ours:.2f} s "
+        f"(toolchain, canonical solution and files included), ratio {original / ours:.1f}; same verdicts"
+    )
 
 
 def timed(run: Callable[[Problem], bool], problems: Sequence[Problem]) -> tuple[float, list[bool]]:
