@@ -5,6 +5,7 @@ import pytest
 from mindgeex.common.errors import UserError
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.languages import LANGUAGES
+from mindgeex.eval.languages.cpp import HEADERS, begins_with_headers
 from mindgeex.eval.problem import Kept
 from mindgeex.eval.verdict import Verdict
 
@@ -199,6 +200,53 @@ def go_verdicts(execute_program):
     assert outcome.verdict == Verdict.PASSED, outcome
     answers = [line == "true" for line in outcome.output.split() if line in ("true", "false")]
     return {(left, right): answer for (left, right, _), answer in zip(cases, answers, strict=True)}
+
+
+@pytest.mark.parametrize(
+    "language, numbers", [("rust", (32, 38, 50, 91, 162)), ("cpp", (22, 162)), ("javascript", (162,))]
+)
+def test_published_problems_that_need_libraries_pass(execute_program, reference_data, language, numbers):
+    """Crates, Boost, OpenSSL, js-md5; Rust/32 has no test but a comment, Rust/50 a comment within its test."""
+    problems = HUMANEVAL_X.load([language], reference_data / "benchmarks" / "humaneval-x").problems
+    for number in numbers:
+        if reason := HUMANEVAL_X.obstacle(problems[number]):
+            pytest.skip(reason)
+        outcome = execute_program(language, *HUMANEVAL_X.canonical(problems[number]))
+        assert (outcome.verdict, outcome.reason) == (Verdict.PASSED, ""), number
+
+
+@pytest.mark.parametrize(
+    "before, compiled_before",
+    [
+        ("", True),
+        ("// a comment\n/* another\n#define x */ using namespace std;\n", True),
+        ("#define private public\n", False),
+        ("int a;\n", False),
+    ],
+)
+def test_cpp_gets_compiled_headers_only_if_nothing_stands_before_them(before, compiled_before):
+    includes = "".join(f"#include <{name}>\n" for name in HEADERS)
+    assert begins_with_headers(before + includes) == compiled_before
+    assert begins_with_headers(includes + before)
+    assert not begins_with_headers(before + includes.replace("#include <string>\n", ""))
+
+
+def test_a_header_that_a_cpp_program_lacks_is_not_given_to_it(execute_program):
+    """iostream's own headers do not bring this one, and a header compiled before must not either."""
+    program = "std::unordered_map<int, int> seen;\n"
+    problem = HUMANEVAL_X.load(["cpp"]).problems[1]
+    solution, tests = HUMANEVAL_X.program(problem, Kept(problem.prompt, problem.canonical_solution))
+    assert begins_with_headers(solution)
+    assert execute_program("cpp", solution + program, tests).verdict == Verdict.COMPILE
+    assert execute_program("cpp", f"{solution}#include <unordered_map>\n{program}", tests).verdict == Verdict.PASSED
+
+
+def test_python_knows_exit_and_quit_and_no_packages_but_numpy(execute_program):
+    assert execute_program("python", "exit(0)", "").verdict == Verdict.EARLY
+    assert execute_program("python", "quit(0)", "").verdict == Verdict.EARLY
+    packages = "import sys\nassert not [path for path in sys.path if path.endswith('-packages')], sys.path"
+    assert execute_program("python", packages, "").verdict == Verdict.PASSED
+    assert execute_program("python", "import numpy\nassert numpy.arange(3).sum() == 3", "").verdict == Verdict.PASSED
 
 
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if LANGUAGES[name].tools])
