@@ -23,6 +23,11 @@ def run(
     canonical: bool = False,
     checkpoint: Path | None = None,
     generations: Path | None = None,
+    endpoint: str | None = None,
+    model: str | None = None,
+    api: Literal["completions", "chat"] = "completions",
+    key_variable: str = "OPENAI_API_KEY",
+    requests: int = 8,
     rules: tuple[str, ...] = (),
     num_samples: int = 1,
     sampling: Annotated[Sampling, tyro.conf.OmitArgPrefixes] = Sampling(temperature=0.2, max_new_tokens=512),  # noqa: B008
@@ -35,7 +40,7 @@ def run(
     cpu_factor: int = 100,
     memory_mb: int = 1024,
 ) -> int:
-    """Score a checkpoint or a file of completions, or check a benchmark's own solutions, in a sandbox.
+    """Score a checkpoint, a server or a file of completions, or check a benchmark's own solutions, in a sandbox.
 
     Canonical solutions run first; a problem whose own solution fails here is named and left out. The same command
     continues a run that was interrupted. Ends with code 1 if --canonical found a solution that fails.
@@ -49,6 +54,11 @@ def run(
         canonical: only check the canonical solutions.
         checkpoint: folder of the checkpoint to score.
         generations: JSON lines with task_id and generation to score, plain or packed by gzip.
+        endpoint: base of an OpenAI-compatible API to score, such as http://127.0.0.1:8000/v1.
+        model: its name there.
+        api: completions continues the prompt, chat puts it into a request.
+        key_variable: environment variable that holds the key, if the server wants one.
+        requests: problems that the server is asked about at once.
         rules: post-processing (codegeex, raw, codefuse, sanitize); without it, all, side by side.
         num_samples: samples a problem; pass@k needs k of them.
         sampling: how tokens are chosen.
@@ -68,14 +78,17 @@ def run(
     from mindgeex.eval.job import MIB, Limits
     from mindgeex.eval.stages import Completer
 
-    if canonical + (checkpoint is not None) + (generations is not None) != 1:
+    if canonical + (checkpoint is not None) + (generations is not None) + (endpoint is not None) != 1:
         raise UserError(
-            "give one of --checkpoint FOLDER to score a model, --generations FILE to score completions, "
-            "or --canonical to check the benchmark"
+            "give one of --checkpoint FOLDER or --endpoint URL to score a model, --generations FILE to score "
+            "completions, or --canonical to check the benchmark"
         )
+    if (endpoint is None) != (model is None):
+        raise UserError("--endpoint URL and --model NAME belong together: give both, or neither")
     at_least_one = {
         "--num-samples": num_samples,
         "--max-rows": max_rows,
+        "--requests": requests,
         "--cpu-seconds": cpu_seconds,
         "--memory-mb": memory_mb,
     }
@@ -94,6 +107,10 @@ def run(
         from mindgeex.cli.generate import load_completer
 
         completer = load_completer(checkpoint, sampling, max_rows=max_rows)
+    if endpoint is not None and model is not None:
+        from mindgeex.eval.endpoint import EndpointCompleter
+
+        completer = EndpointCompleter(endpoint, model, sampling, api=api, key=os.environ.get(key_variable))
     with open_engine(engine, workers, address) as opened:
         done = runner.run(
             chosen,
@@ -104,6 +121,7 @@ def run(
             rules=rules,
             num_samples=num_samples,
             seed=seed,
+            problems_at_once=requests if endpoint else 1,
             engine=opened,
             cpu_factor=cpu_factor,
             limits=Limits(cpu_s=cpu_seconds, wall_s=4.0 * cpu_seconds + 5.0, memory_bytes=memory_mb * MIB),
