@@ -4,6 +4,7 @@ A benchmark loads problems, says what a model is asked and when its answer ends,
 execute (or none, where the text itself is scored) and their verdicts into a number between 0 and 1.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Dataset:
     source: str
 
 
-class Benchmark:
+class Benchmark(ABC):
     """A benchmark; each file of this folder makes one or several."""
 
     name: str
@@ -45,6 +46,7 @@ class Benchmark:
     measure: str = "pass@k"
     """What the figure is called; anything else than pass@k is a mean of scores."""
 
+    @abstractmethod
     def load(self, languages: Sequence[str] = (), data: Path | str | None = None) -> Dataset:
         """The problems of some languages.
 
@@ -55,7 +57,6 @@ class Benchmark:
         Raises:
             UserError: no such data, or data that is no such benchmark (file and line named).
         """
-        raise NotImplementedError
 
     def prompt(self, problem: Problem) -> str:
         """What the model reads."""
@@ -69,9 +70,9 @@ class Benchmark:
         """Why this harness cannot run a problem, whatever its solution; None if it can."""
         return None
 
+    @abstractmethod
     def program(self, problem: Problem, kept: Kept) -> Code:
         """One program from what post-processing left of a completion."""
-        raise NotImplementedError
 
     def canonical(self, problem: Problem) -> Code:
         """The program of a problem's own solution, which post-processing does not touch."""
@@ -107,6 +108,10 @@ class TextBenchmark(Benchmark):
 
     rules = ("first-line",)
     measure = "BLEU"
+
+    def program(self, problem: Problem, kept: Kept) -> Code:
+        """The text itself, which is not executed."""
+        return kept.before + kept.code, ""
 
     def checks(self, problem: Problem) -> tuple[Code, ...]:
         """Nothing: a reference cannot fail."""
