@@ -7,7 +7,6 @@ Does not cover: layouts that cut the model itself.
 """
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +33,6 @@ from mindgeex.train.run_folder import check_run, write_run
 from mindgeex.train.schedule import learning_rate
 from mindgeex.train.stopping import StopRequest
 from mindgeex.train.summary import Summary, summarise
-
-logger = logging.getLogger(__name__)
 
 EXCHANGE_TIMEOUT_S = 3600.0
 """How long workers wait for each other where they agree on something, for one of them may be saving or loading."""
@@ -209,7 +206,7 @@ class Run:
         """Restores what rank 0 finds to be the newest whole checkpoint.
 
         Raises:
-            UserError: there is none to roll back to.
+            UserError: there is none to roll back to, or every one is damaged.
         """
         folder = self.folder / "checkpoints"
         newest = checkpointing.newest_whole(folder) if self.group.is_first else None
@@ -221,8 +218,11 @@ class Run:
             self.say(event, f"from {folder / name}{f': {detail}' if detail else ''}")
         elif event == "rolled_back":
             raise UserError(f"{self.folder}: {detail}, but there is no checkpoint: lower cadence.checkpoint_steps")
-        elif checkpointing.list_checkpoints(folder):
-            logger.warning("%s: no whole checkpoint is left: starting anew", self.folder)
+        elif damaged := checkpointing.list_checkpoints(folder):
+            raise UserError(
+                f"{folder}: none of {', '.join(path.name for path in damaged)} is whole: "
+                "put a copy of one back, or delete the folder to start anew"
+            )
 
     def wait_for_checkpoint(self) -> None:
         """Until what is being written is published, which may take longer than a step."""

@@ -1,12 +1,13 @@
-"""What records a run, where no more can be written: it says so, at once, and ends."""
+"""What records a run: figures that are none, and where no more can be written: it says so, at once, and ends."""
 
 import json
+import math
 
 import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.train.callbacks.base import StepRecord
-from mindgeex.train.callbacks.metrics import METRICS_FILE, Metrics
+from mindgeex.train.callbacks.metrics import METRICS_FILE, Metrics, read_metrics
 from mindgeex.train.callbacks.tensorboard import TensorBoard
 from tests.train.conftest import files_of_at_most
 
@@ -32,3 +33,13 @@ def test_events_that_cannot_be_written_stop_the_run_and_do_not_hang_it(tmp_path)
     board.end()
     [file] = (tmp_path / "tensorboard").iterdir()
     assert file.stat().st_size > 20_000
+
+
+def test_a_figure_that_is_no_number_is_null_in_the_file_and_none_again_when_read(tmp_path):
+    metrics = Metrics(tmp_path, log_steps=1)
+    metrics.begin(StepRecord(0))
+    metrics.after_step(StepRecord(1, {"loss": math.nan, "grad_norm": math.inf, "scale": 2.0}))
+    metrics.end()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": null, "grad_norm": null, "scale": 2.0}\n'
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert math.isnan(line["loss"]) and line["scale"] == 2.0

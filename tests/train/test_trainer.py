@@ -97,6 +97,21 @@ def test_a_checkpoint_completes_prompts_on_its_own_and_refuses_one_beyond_its_wi
 
 
 @pytest.mark.slow
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(undisturbed, corpus_folder, tmp_path, capsys):
+    finished, recipe, _ = undisturbed
+    shutil.copytree(finished, tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    for path in (tmp_path / "run" / "checkpoints").glob("*/model.safetensors"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    words = ["--data", str(corpus_folder), "--recipe", str(recipe), "--out", str(tmp_path / "run"), "--resume"]
+    assert main(["train", *words]) == 2
+    assert "none of step-00000035, step-00000040 is whole: put a copy of one back" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_or_asked_to_stop_goes_on_as_if_it_had_not(undisturbed, corpus_folder, tmp_path):
     """One run: killed, then stopped by each signal and by a time limit, then left in peace."""

@@ -1,6 +1,8 @@
 """metrics.jsonl: one JSON object a line, in full precision, the record that every plot and comparison reads."""
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +24,7 @@ class Metrics(Callback):
         self.end()
         kept = [line for line in read_metrics(self.path) if line["step"] <= record.step]
         with atomic_file(self.path) as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            partial.write_text("".join(_line(line) for line in kept), encoding="utf-8")
         self.file = self.path.open("ab", buffering=0)  # a buffer would fail again when it is closed
         if record.values and not any(line["step"] == record.step for line in kept):
             self._write(record)
@@ -43,18 +45,28 @@ class Metrics(Callback):
 
     def _write(self, record: StepRecord) -> None:
         assert self.file is not None
-        line = memoryview(json.dumps({"step": record.step, **record.values}).encode() + b"\n")
+        line = memoryview(_line({"step": record.step, **record.values}).encode())
         with disk_errors(self.path):
             while line:
                 line = line[self.file.write(line) :]
 
 
+def _line(values: dict[str, Any]) -> str:
+    """JSON knows no NaN and no infinity: a figure of a skipped step that is none is null."""
+    return json.dumps(_changed(values, lambda x: x if math.isfinite(x) else None), allow_nan=False) + "\n"
+
+
+def _changed(values: Any, change: Callable[[Any], Any]) -> Any:
+    """Figures, or tables of them by name, each changed."""
+    return {name: _changed(x, change) for name, x in values.items()} if isinstance(values, dict) else change(values)
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last line that a crash cut short is left out. No file: no lines."""
+    """The lines of a metrics file, null as NaN; a last line that a crash cut short is left out. No file: no lines."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            lines.append(json.loads(line))
+            lines.append(_changed(json.loads(line), lambda x: math.nan if x is None else x))
         except json.JSONDecodeError:
             break
     return lines
