@@ -13,7 +13,7 @@ from mindgeex.common.files import write_json
 from mindgeex.common.html import Section, write_page
 from mindgeex.eval.metrics import Estimate
 from mindgeex.eval.published import KS, SOURCES, published
-from mindgeex.eval.report import manifest, percent, score_lines
+from mindgeex.eval.report import known_defects, manifest, percent, score_lines
 from mindgeex.eval.results import Row
 from mindgeex.eval.runner import Run
 from mindgeex.eval.scores import canonical_counts, curve, figures, groups, rules, tally, verdicts
@@ -25,9 +25,15 @@ def sections(run: Run) -> list[Section]:
     found = [_summary(run)]
     if run.excluded:
         found.append(Section("Left out: why").table(("problem", "reason"), list(run.excluded.items())))
+    if known := known_defects(run):
+        found.append(Section("Known errors of the data").table(("problem", "what is wrong"), list(known.items())))
     if run.results:
         found += [_side_by_side(run), _curves(run), _published(run), _composition(run), _problems(run), _samples(run)]
-    provenance = {key: value for key, value in manifest(run).items() if key not in ("scores", "excluded", "problems")}
+    provenance = {
+        key: value
+        for key, value in manifest(run).items()
+        if key not in ("scores", "excluded", "known_defects", "problems")
+    }
     rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in provenance.items()]
     found.append(Section("What the numbers depend on").table(("setting", "value"), rows))
     return [section for section in found if section.blocks]

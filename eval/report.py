@@ -7,6 +7,7 @@ Does not cover: two runs (compare.py).
 
 from typing import Any
 
+from mindgeex.eval.benchmarks import benchmark as named
 from mindgeex.eval.calibration import summary
 from mindgeex.eval.folder import allowance, read_stages
 from mindgeex.eval.metrics import Estimate
@@ -22,6 +23,7 @@ def lines(run: Run) -> list[str]:
         good, total = canonical_counts(run, group)
         said.append(f"{group}: {good}/{total} canonical solutions pass" if total else f"{group}:")
         own = [problem.task_id for problem in run.problems if problem.row == group]
+        said += [f"  known error of the data: {task}: {known}" for task, known in known_defects(run, group).items()]
         reasons = [(task, run.excluded[task]) for task in own if task in run.excluded]
         said += [f"  left out: {task}: {reason}" for task, reason in reasons[:5]]
         said += [f"  left out: {len(reasons) - 5} more, all named in the report"] if len(reasons) > 5 else []
@@ -63,9 +65,17 @@ def manifest(run: Run) -> dict[str, Any]:
         },
         "problems": {name: tally(run, name) for name in rules(run)} if run.results else {},
         "excluded": run.excluded,
+        "known_defects": known_defects(run),
         "calibration": calibration(run),
         "stages": stages(run),
     }
+
+
+def known_defects(run: Run, group: str | None = None) -> dict[str, str]:
+    """Task id -> what is known to be wrong with it in the published data; of one row of the table, or all."""
+    benchmark = named(run.settings["benchmark"])
+    own = [problem for problem in run.problems if group in (None, problem.row)]
+    return {problem.task_id: defect for problem in own if (defect := benchmark.known_defect(problem))}
 
 
 def calibration(run: Run) -> dict[str, Any]:

@@ -70,6 +70,10 @@ class Benchmark(ABC):
         """Why this harness cannot run a problem, whatever its solution; None if it can."""
         return None
 
+    def known_defect(self, problem: Problem) -> str | None:
+        """What is wrong with a problem in the published data, whatever the machine; None if nothing is known."""
+        return None
+
     @abstractmethod
     def program(self, problem: Problem, kept: Kept) -> Code:
         """One program from what post-processing left of a completion."""

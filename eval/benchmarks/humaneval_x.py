@@ -65,6 +65,10 @@ class HumanEvalX(Benchmark):
         """Libraries that are not installed."""
         return missing_libraries(problem)
 
+    def known_defect(self, problem: Problem) -> str | None:
+        """See Benchmark.known_defect."""
+        return KNOWN_DEFECTS.get(problem.task_id)
+
     def program(self, problem: Problem, kept: Kept) -> Code:
         """See assembly.py."""
         return assemble(problem, kept)

@@ -83,6 +83,10 @@ class Translation(Benchmark):
         """Libraries that are not installed."""
         return humaneval_x.missing_libraries(problem)
 
+    def known_defect(self, problem: Problem) -> str | None:
+        """That of the problem in the target's language, whose tests are run."""
+        return humaneval_x.KNOWN_DEFECTS.get(problem.aliases[1])
+
     def program(self, problem: Problem, kept: Kept) -> Code:
         """See assembly.py."""
         return assemble(problem, kept)

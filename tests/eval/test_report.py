@@ -17,6 +17,7 @@ import pytest
 from mindgeex.eval import page, report
 from mindgeex.eval.benchmarks.benchmark import ALL_RULES
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
+from mindgeex.eval.benchmarks.source import SHIPPED
 from mindgeex.eval.benchmarks.translation import PAPER_PAIRS, TRANSLATION
 from mindgeex.eval.published import TRANSLATION as TRANSLATED
 from mindgeex.eval.published import published
@@ -206,3 +207,21 @@ def test_a_page_of_canonical_solutions_has_no_scores(tmp_path):
     assert report.lines(done) == ["python: 6/6 canonical solutions pass"]
     shown = page.write(done).read_text()
     assert "Canonical solutions" in shown and "<details>" not in shown and "<script" not in shown
+
+
+def test_known_errors_of_the_data_are_named_beside_the_score(tmp_path):
+    """A program that passes may mean nothing there, and one that fails neither."""
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [json.loads(line) for line in (SHIPPED / "humaneval_js.jsonl").read_text().splitlines()[:2]]
+    rows[1]["task_id"] = "JavaScript/155"
+    (data / "humaneval_js.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(HUMANEVAL_X, HUMANEVAL_X.load(["js"], data), tmp_path / "out")
+    assert report.lines(done)[1].startswith(
+        "  known error of the data: JavaScript/155: its own solution is wrong in the"
+    )
+    assert report.manifest(done)["known_defects"].keys() == {"JavaScript/155"}
+    assert "Known errors of the data" in page.write(done).read_text()
+    translated = {problem.task_id.split("/")[0]: problem for problem in TRANSLATION.load(["python-go"]).problems}
+    problem = dataclasses.replace(translated["python-go"], aliases=("Python/95", "Go/95"))
+    assert str(TRANSLATION.known_defect(problem)).startswith("flaky")
