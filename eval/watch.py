@@ -128,7 +128,8 @@ class Watch:
         number = -code if code < 0 else code - 128 if 128 < code <= 192 else None
         stopped_by = self.stopped_by
         # The kernel counts whole ticks for the limit and exact times for the usage: they differ on a busy machine.
-        used_up = number == signal.SIGKILL and self.cpu_s >= 0.5 * self.limits.cpu_s
+        before = self.seen_cpu_s if self.cpu_s_before is None else self.cpu_s_before
+        used_up = number == signal.SIGKILL and self.cpu_s - before >= 0.5 * self.limits.cpu_s
         if stopped_by is None and (number == signal.SIGXCPU or used_up):
             stopped_by = "cpu"
         return Result(

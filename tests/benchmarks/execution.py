@@ -1,6 +1,6 @@
 """Executing HumanEval-X's canonical solutions beside the way of the original harness, in one run.
 
-    python -m tests.benchmarks.execution --data FOLDER [--languages cpp go] [--equal cpp]
+    python -m tests.benchmarks.execution --data FOLDER [--languages cpp go] [--every 4] [--equal cpp]
 
 With --equal a language's first problem is answered 200 times by 10 programs instead, through the whole of `eval run`.
 
@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with humaneval_LANGUAGE.jsonl.gz")
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=list(LANGUAGES))
+    parser.add_argument("--every", type=int, default=1, help="4: every fourth problem")
     parser.add_argument("--equal", choices=list(LANGUAGES), help="one problem of this language, 200 answers")
     parser.add_argument("--ways", nargs="+", default=["original", "ours"], choices=["original", "ours"])
     arguments = parser.parse_args()
@@ -56,7 +57,7 @@ def main() -> None:
     sums = dict.fromkeys(arguments.ways, 0.0)
     with tempfile.TemporaryDirectory() as scratch:
         for language in arguments.languages:
-            problems = HUMANEVAL_X.load([language], arguments.data).problems
+            problems = HUMANEVAL_X.load([language], arguments.data).problems[:: arguments.every]
             verdicts: dict[str, list[bool]] = {}
             line = f"{language:<11}"
             for way in arguments.ways:

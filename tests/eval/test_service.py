@@ -84,6 +84,16 @@ def test_a_service_that_was_killed_is_replaced_and_the_program_compiled(own_sand
     assert killed not in services()
 
 
+def test_a_program_that_breaks_the_compiler_breaks_no_other(own_sandbox, java):
+    deep = b"public class Main { int x = " + b"(" * 20000 + b"1" + b")" * 20000 + b"; }"
+    doubled = b"".join(b"static final String S%d = S%d + S%d;" % (n, n - 1, n - 1) for n in range(1, 31))
+    large = b'public class Main { static final String S0 = "abcdefgh"; ' + doubled + b" }"
+    for broken in (deep, large):
+        result = own_sandbox.services.compile(java, broken)
+        assert result.exit_code != 0 and result.channel == b"", result
+        assert own_sandbox.services.compile(java, GOOD).exit_code == 0
+
+
 def test_a_service_with_nothing_to_do_ends(own_sandbox, java, monkeypatch):
     monkeypatch.setattr("mindgeex.eval.watch.REST_S", 0.2)
     before = set(services())
