@@ -27,8 +27,9 @@ def plan(
         json: print one JSON object instead of text.
         save_graphs: keep MindSpore's compiled graph, of all layers, in this folder.
         whole: compile all layers.
-        search: instead, rank the legal layouts of the recipe's NPUs by predicted time, and show this many.
-        confirm: compile this many of the best of the search.
+        search: instead, rank the legal layouts of the recipe's NPUs by predicted time, and show this many, each with
+            the best number of optimizer shards.
+        confirm: compile the slowest stage of this many of the best of the search.
     """
     import json as json_module
 
@@ -38,11 +39,12 @@ def plan(
     from mindgeex.train.dryrun.report import as_json, search_json, search_lines, sections, summary_lines
 
     if search or confirm:
+        from mindgeex.train.dryrun.search import best_shards
         from mindgeex.train.dryrun.search import search as rank_layouts
 
         candidates = rank_layouts(load_recipe(recipe, set))
-        shown = candidates[: search or confirm]
-        plans = [make_plan(candidate.config) for candidate in candidates[:confirm]]
+        shown = best_shards(candidates)[: max(search, confirm)]
+        plans = [make_plan(one.config, one.stage * one.setting.parallel.stage_npus) for one in shown[:confirm]]
         if json:
             print(json_module.dumps(search_json(shown, plans), indent=2))
         else:

@@ -34,18 +34,20 @@ def token_cuts(config: ModelConfig, dp: int, mp: int, micro_rows: int) -> tuple[
     Raises:
         UserError: a piece would begin in one row and end in another; with the nearest number of rows that has none.
     """
-
-    def fits(rows: int) -> bool:
-        return rows % mp == 0 or (mp % rows == 0 and config.seq_length % (mp // rows) == 0)
-
-    if not fits(micro_rows):
-        near = min(filter(fits, range(1, micro_rows + mp)), key=lambda rows: (abs(rows - micro_rows), rows))
+    if not shares_tokens(config, mp, micro_rows):
+        legal = [rows for rows in range(1, micro_rows + mp) if shares_tokens(config, mp, rows)]
+        near = min(legal, key=lambda rows: (abs(rows - micro_rows), rows))
         raise UserError(
             f"parallel.sequence_parallel needs a batch.micro_rows that divides parallel.mp={mp} or is a multiple of "
             f"it, not {micro_rows}: set batch.micro_rows={near}"
         )
     whole_rows = min(mp, micro_rows)
     return dp * whole_rows, mp // whole_rows
+
+
+def shares_tokens(config: ModelConfig, mp: int, micro_rows: int) -> bool:
+    """Whether every NPU of an mp group can have as many tokens, as whole rows or as equal parts of one."""
+    return micro_rows % mp == 0 or (mp % micro_rows == 0 and config.seq_length % (mp // micro_rows) == 0)
 
 
 def layer_norm(rows: tuple[int, ...]) -> dict[str, Cuts]:

@@ -9,7 +9,7 @@ from mindspore import ops
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ComputeConfig, load_model_config
 from mindgeex.model_zoo.families import NETWORKS
-from mindgeex.model_zoo.sharding import cuts_of, operators, shard, sharding_plan
+from mindgeex.model_zoo.sharding import cuts_of, operators, shard, sharding_plan, token_cuts
 
 MODELS = ("codegeex_tiny", "gpt_neox_tiny")
 
@@ -20,11 +20,12 @@ def small(name, flash=False, **sizes):
     return config, NETWORKS[config.family](config, compute)
 
 
+@pytest.mark.parametrize("tokens", [None, (4, 1), (2, 2)])
 @pytest.mark.parametrize("flash", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_plan_names_every_operator_and_no_other(name, flash):
+def test_the_plan_names_every_operator_and_no_other(name, flash, tokens):
     config, model = small(name, flash)
-    shard(model, sharding_plan(config, 2, 2, flash))
+    shard(model, sharding_plan(config, 2, 2, flash, tokens))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -64,3 +65,12 @@ def test_what_follows_from_a_plan_for_parameters_covers_all_of_them_and_halves_w
 def test_heads_that_cannot_be_shared_are_refused_with_the_nearest_number_that_can():
     with pytest.raises(UserError, match="parallel.mp=3 does not divide num_heads=40: set parallel.mp=2"):
         sharding_plan(load_model_config("codegeex_13b"), 2, 3)
+
+
+def test_tokens_are_shared_as_whole_rows_first_and_what_begins_inside_a_row_is_refused():
+    config = load_model_config("codegeex_13b")
+    assert [token_cuts(config, 2, 8, rows) for rows in (16, 8, 4, 1)] == [(16, 1), (16, 1), (8, 2), (2, 8)]
+    with pytest.raises(UserError, match="divides parallel.mp=8 .* not 6: set batch.micro_rows=4"):
+        token_cuts(config, 2, 8, 6)
+    with pytest.raises(UserError, match="not 1: set batch.micro_rows=2"):
+        token_cuts(dataclasses.replace(config, seq_length=12), 2, 8, 1)

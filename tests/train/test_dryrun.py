@@ -13,11 +13,13 @@ from mindgeex.common.config import as_tree
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import load_model_config
 from mindgeex.train.config import load_recipe, recipe_names
+from mindgeex.train.dryrun.analytic import predict
 from mindgeex.train.dryrun.estimate import PUBLISHED, traffic
 from mindgeex.train.dryrun.graph import Collective, read_graph
 from mindgeex.train.dryrun.plan import make_plan
 from mindgeex.train.dryrun.report import as_json, sections, summary_lines
 from mindgeex.train.parallel_config import ParallelConfig
+from mindgeex.train.pipeline import check_micro_batches
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"), reason="stand-ins need a C compiler"
@@ -52,7 +54,7 @@ def test_a_step_on_eight_simulated_npus_sums_twice_a_block_and_never_gathers_log
     cut_by = {name: whole[name] // held[name].values for name in shapes}
     assert sum(held[name].values * cut_by[name] for name in shapes) == plan.model.parameters
     kinds = [(group.kind, group.purpose) for group in plan.traffic]
-    assert not any(purpose == "redistribution" or kind == "AlltoAll" for kind, purpose in kinds), kinds
+    assert not any(purpose in ("redistribution", "tokens") or kind == "AlltoAll" for kind, purpose in kinds), kinds
     forward = sum(group.count for group in plan.traffic if group.purpose == "forward")
     # Embedding, blocks, three of the loss, and the loss's sum over dp.
     assert forward == 1 + 2 * plan.model.num_layers + 3 + 1
@@ -117,12 +119,16 @@ def test_a_rank_outside_the_cluster_is_refused():
         make_plan(load_recipe("codegeex_13b_1536"), 1536)
 
 
-def test_recipes_of_large_runs_cut_their_batch_as_they_say():
+def test_recipes_of_large_runs_cut_their_batch_as_they_say_and_fit():
     for name in (name for name in recipe_names() if "_13b_" in name):
         config = load_recipe(name)
         model = load_model_config(config.model)
         rows = config.batch.tokens_per_step // model.seq_length
-        assert rows == config.batch.micro_rows * config.parallel.dp, name
+        accumulate = config.batch.accumulate or 1
+        assert rows == config.batch.micro_rows * accumulate * config.parallel.dp, name
+        check_micro_batches(config.parallel, accumulate)
+        memory_bytes, *_ = predict(config.parallel, config.batch, config.compute, model)
+        assert memory_bytes <= config.parallel.memory_gb * 1e9, name
     published = load_recipe("codegeex_13b_1536")
     assert published.batch.tokens_per_step * 86400 / PUBLISHED["step_s"] == pytest.approx(54.3e9, rel=0.002)
 

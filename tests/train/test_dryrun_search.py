@@ -1,5 +1,6 @@
 """The search: only legal layouts, the fastest that fits first, and figures that follow from sizes."""
 
+import dataclasses
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from mindgeex.model_zoo.sharding import check_shard
 from mindgeex.train.config import load_recipe
 from mindgeex.train.dryrun import analytic
 from mindgeex.train.dryrun.report import search_json, search_lines
-from mindgeex.train.dryrun.search import layouts, search
+from mindgeex.train.dryrun.search import best_shards, layouts, search
 from mindgeex.train.parallel_config import ParallelConfig
 
 
@@ -27,6 +28,46 @@ def test_the_first_fits_and_none_that_fits_is_faster(ranking):
     text = search_lines(ranking, ranking[:3], [])
     assert text[-1].startswith("the first: --set parallel.mp=")
     assert search_json(ranking[:1], [])[0]["step_s"] == ranking[0].times.step_s
+
+
+def test_of_layouts_that_differ_in_their_shards_alone_the_fastest_is_shown(ranking):
+    shown = best_shards(ranking)
+
+    def without_shards(one):
+        return [text for text in one.overrides if "optimizer_shard" not in text]
+
+    assert shown[0] is ranking[0]
+    assert len({str(without_shards(one)) for one in shown}) == len(shown) < len(ranking)
+    for one in shown:
+        assert one is next(other for other in ranking if without_shards(other) == without_shards(one))
+
+
+def test_gradients_kept_in_slices_are_scattered_for_every_micro_batch():
+    found = [
+        analytic.predict(recipe.parallel, recipe.batch, recipe.compute, load_model_config(recipe.model))[1].optimizer_s
+        for level in ("level1", "level2")
+        for rows in (16, 4)
+        for recipe in [
+            load_recipe("codegeex_13b_64", [f"batch.micro_rows={rows}", f"parallel.optimizer_level={level}"])
+        ]
+    ]
+    assert found[0] == found[1] == found[2] < found[3]
+
+
+def test_shared_tokens_keep_an_eighth_of_every_blocks_input_and_add_the_heads_to_what_is_sent():
+    recipe = load_recipe("codegeex_13b_1536")
+    model, compute = load_model_config(recipe.model), dataclasses.replace(recipe.compute, recompute=False)
+    shared = dataclasses.replace(recipe.parallel, sequence_parallel=True)
+
+    def predicted(parallel, compute):
+        return analytic.predict(parallel, recipe.batch, compute, model)
+
+    hidden = 16 * model.seq_length * model.hidden_size
+    saved = predicted(recipe.parallel, recipe.compute)[0] - predicted(shared, recipe.compute)[0]
+    assert saved == hidden * 7 // 8 * (40 * 2 + (2 * 4 + 2 * 2))  # inputs of 40 blocks, and the norms of one at work
+    once, twice = predicted(recipe.parallel, compute)[1], predicted(shared, compute)[1]
+    head = 2 * hidden * 2 * 7 / 8 / (recipe.parallel.inside_gb_per_s * 1e9)  # gathered, and its derivative scattered
+    assert twice.tensor_parallel_s - once.tensor_parallel_s == pytest.approx(head)
 
 
 def test_what_the_search_names_is_a_recipe_that_loads_and_cuts_the_step_as_it_says(ranking):

@@ -9,7 +9,7 @@ partitioner does, as its graphs show it:
   tensor that mp does not cut counts every NPU of the stage as a holder.
 
 Covers: both families, matmul and flash attention, recomputation, HSDP, shared tokens, stages, interleaved or not. Does
-not cover: redistributions, of which the shipped plans have none.
+not cover: redistributions, of which the shipped plans have none; level3 with stages.
 """
 
 import math
@@ -199,8 +199,8 @@ def of_weights(
 
 def predict(
     parallel: ParallelConfig, cut: BatchConfig, compute: ComputeConfig, model: ModelConfig
-) -> tuple[int, estimate.Times]:
-    """Bytes of the stage that needs most (the first or the last), and the times of the slower of the two."""
+) -> tuple[int, estimate.Times, int]:
+    """Bytes of the stage that needs most (the first or the last), the slower one's times, and which that is."""
     batch = plan_batch(cut, model.seq_length, parallel.dp)
     rows, accumulate = batch.micro_rows, batch.accumulate
     memories, times = [], []
@@ -213,4 +213,5 @@ def predict(
         )
         computed = products(model, compute, parallel, rows, stage)
         times.append(estimate.times(model, compute, parallel, rows, computed, groups, accumulate, stage))
-    return max(memories), max(times, key=lambda one: one.step_s)
+    slowest = max(times, key=lambda one: one.step_s)
+    return max(memories), slowest, 0 if slowest is times[0] else parallel.pp - 1

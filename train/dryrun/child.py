@@ -50,10 +50,11 @@ def compile_step(config: RunConfig, graphs: Path, short: bool = True) -> dict[st
     with no_init_parameters():
         model = build_model(model_config, config.compute)
         optimizer = AdamW(named_parameters(model), config.optimizer)
+        # In here, too: accumulators of all stages would take the memory of the whole model.
+        flash = config.compute.attention == "flash"
+        step = parallel_step(model, optimizer, model_config, config.parallel, flash, plan)
     if short:
         shorten_gradients()
-    flash = config.compute.attention == "flash"
-    step = parallel_step(model, optimizer, model_config, config.parallel, flash, plan)
     step.no_init_parameters_in_compile()
     rows, length = plan.worker_rows, model_config.seq_length
     arrays = (

@@ -290,18 +290,18 @@ def times(
     flops = sum(product.flops * product.count for product in products)
     seq, layers = config.seq_length, layers_of_stage(stage, config, parallel)
     moved = layers * layer_bytes(config, compute, parallel, rows)
-    once, sliced = {"weights", "gradients", "table"}, {"accumulation"}
+    of_weights, in_slices = {"weights", "gradients", "table", "accumulation"}, parallel.optimizer_level != "level1"
     efficient = parallel.peak_tflops * 1e12 * parallel.matmul_efficiency
     return Times(
         flops=flops * accumulate,
         products_s=flops * accumulate / efficient,
         others_s=moved * accumulate / (parallel.memory_gb_per_s * 1e9),
-        tensor_parallel_s=sum(group.seconds for group in groups if group.purpose not in once | sliced | {"pipeline"})
+        tensor_parallel_s=sum(group.seconds for group in groups if group.purpose not in of_weights | {"pipeline"})
         * accumulate,
         optimizer_s=sum(
-            group.seconds * (accumulate if group.purpose in sliced else 1)
+            group.seconds * (accumulate if group.kind == "ReduceScatter" and in_slices else 1)
             for group in groups
-            if group.purpose in once | sliced
+            if group.purpose in of_weights
         ),
         pipeline_s=sum(group.seconds for group in groups if group.purpose == "pipeline") * accumulate,
         bubble=bubble(parallel, accumulate),

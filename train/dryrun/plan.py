@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ModelConfig, load_model_config
+from mindgeex.model_zoo.sharding import check_divisible, check_shard, token_cuts
 from mindgeex.train.batch import BatchPlan, plan_batch
 from mindgeex.train.config import RunConfig
 from mindgeex.train.dryrun import estimate
@@ -69,10 +70,20 @@ class Plan:
     @property
     def memory(self) -> list[estimate.Line]:
         """Bytes by what they are for."""
-        config, micro_batches = self.config, self.batch.accumulate
+        return self.memory_if(self.config.parallel.sequence_parallel)
+
+    def memory_if(self, sequence_parallel: bool) -> list[estimate.Line]:
+        """The same, if the NPUs of an mp group shared tokens, or did not."""
+        parallel = dataclasses.replace(self.config.parallel, sequence_parallel=sequence_parallel)
         return estimate.memory(
-            self.model, config.compute, config.parallel, self.rows, self.layouts, self.stage, micro_batches
+            self.model, self.config.compute, parallel, self.rows, self.layouts, self.stage, self.batch.accumulate
         )
+
+    @property
+    def shared_bytes(self) -> int:
+        """What an NPU holds less if its mp group shares tokens."""
+        whole, shared = (sum(line.value for line in self.memory_if(asked)) for asked in (False, True))
+        return whole - shared
 
     @property
     def traffic(self) -> list[estimate.Traffic]:
@@ -103,8 +114,6 @@ def make_plan(
     Raises:
         UserError: settings that do not fit together, or that MindSpore refuses.
     """
-    from mindgeex.model_zoo.sharding import check_divisible, check_shard
-
     if config.model is None:
         raise UserError("a plan needs model: name a model, such as codegeex_13b")
     parallel, model = config.parallel, load_model_config(config.model)
@@ -115,6 +124,8 @@ def make_plan(
     check_shard(model, parallel.mp, parallel.dp, parallel.optimizer_shard)
     batch = plan_batch(config.batch, model.seq_length, parallel.dp)
     check_micro_batches(parallel, batch.accumulate)
+    if parallel.sequence_parallel:
+        token_cuts(model, parallel.dp, parallel.mp, batch.micro_rows)
     # A graph of as few micro batches as show all that is said; the rest of the step repeats them.
     count = parallel.pp
     tokens = batch.micro_rows * count * parallel.dp * model.seq_length

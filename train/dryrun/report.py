@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mindgeex.common.html import Section
+from mindgeex.model_zoo.sharding import shares_tokens
 from mindgeex.train.dryrun.estimate import PUBLISHED, Layout
 from mindgeex.train.dryrun.plan import Plan
 from mindgeex.train.dryrun.search import Candidate
@@ -43,6 +44,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "parameters_of_npu": sum(layout.values for layout in plan.layouts),
         "memory": [dataclasses.asdict(line) for line in plan.memory],
         "memory_bytes": total_bytes(plan),
+        "sequence_parallel_saves_bytes": plan.shared_bytes,
         "fits": total_bytes(plan) <= config.parallel.memory_gb * GB,
         "collectives": [dataclasses.asdict(group) for group in plan.traffic],
         "time": dataclasses.asdict(times)
@@ -67,6 +69,8 @@ def remedies(plan: Plan) -> list[str]:
     if compute.attention == "matmul":
         scores = plan.rows * plan.model.num_heads // parallel.mp * plan.model.seq_length**2
         found.append((4 * scores, "compute.attention=flash"))
+    if not parallel.sequence_parallel and parallel.mp > 1 and shares_tokens(plan.model, parallel.mp, plan.rows):
+        found.append((plan.shared_bytes, "parallel.sequence_parallel=true"))
     if plan.rows > 1:
         activations = sum(by_name[name] for name in ("activations kept", "one block at work", "logits", "mask"))
         found.append((activations // 2, f"batch.micro_rows={plan.rows // 2}"))
@@ -107,6 +111,8 @@ def summary_lines(plan: Plan) -> list[str]:
         f"memory of an NPU: {held / GB:.1f} of {parallel.memory_gb:g} GB" + ("" if held <= limit else ", does NOT fit"),
         *(f"  {line.name:<18}{line.value / GB:>8.2f} GB   {line.formula}" for line in plan.memory),
     ]
+    if parallel.sequence_parallel:
+        lines.append(f"  with whole rows between the products: {plan.shared_bytes / GB:.2f} GB more")
     if held > limit:
         lines += ["  what helps:", *(f"    --set {remedy}" for remedy in remedies(plan))]
     lines += ["", "collectives of one micro batch, and of the update:"]
@@ -188,15 +194,15 @@ def search_lines(candidates: list[Candidate], shown: list[Candidate], plans: lis
             + ("" if one.fits else "  does NOT fit")
         )
     lines += ["", "the first: --set " + " ".join(candidates[0].overrides)]
-    for plan, one in zip(plans, candidates, strict=False):
-        lines.append(
-            f"compiled: {plan.times.step_s:.2f} s (predicted {one.times.step_s:.2f}) with " + " ".join(one.overrides)
-        )
+    for plan, one in zip(plans, shown, strict=False):
+        predicted = f"predicted {one.times.step_s:.2f} s, {one.memory_bytes / GB:.1f} GB"
+        found = f"{plan.times.step_s:.2f} s, {total_bytes(plan) / GB:.1f} GB"
+        lines.append(f"compiled stage {plan.stage}: {found} ({predicted}) with " + " ".join(one.overrides))
     return lines
 
 
 def search_json(shown: list[Candidate], plans: list[Plan]) -> list[dict[str, Any]]:
-    """A ranking; what was compiled has `compiled_s`."""
+    """A ranking; what was compiled has `compiled_s`, the time of its slowest stage."""
     compiled = [plan.times.step_s for plan in plans] + [None] * len(shown)
     return [
         {"set": one.overrides, "memory_bytes": one.memory_bytes, "fits": one.fits, "step_s": one.times.step_s,

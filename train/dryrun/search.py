@@ -2,8 +2,8 @@
 
 Every legal (dp, mp, pp, optimizer shard, micro batch, recomputation) is estimated by analytic.py in a fraction of a
 millisecond; the best few are compiled afterwards (plan.py), which is where MindSpore has the last word.
-Does not cover: interleaved stages, which a recipe may ask for; settings of `optimizer_level` and attention stay those
-of the recipe.
+Does not cover: interleaved stages, which a recipe may ask for; `optimizer_level`, `sequence_parallel` and attention
+stay those of the recipe.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig, load_model_config
-from mindgeex.model_zoo.sharding import legal_mp
+from mindgeex.model_zoo.sharding import legal_mp, shares_tokens
 from mindgeex.train.batch import BatchConfig
 from mindgeex.train.config import RunConfig
 from mindgeex.train.dryrun import analytic, estimate
@@ -38,6 +38,8 @@ class Candidate:
     setting: Setting
     memory_bytes: int
     times: estimate.Times
+    stage: int
+    """The slowest."""
 
     @property
     def config(self) -> RunConfig:
@@ -71,6 +73,8 @@ def layouts(config: RunConfig, model: ModelConfig) -> Iterator[Setting]:
             if rows % dp:
                 continue
             for micro in (n for n in divisors(rows // dp) if rows // dp // n >= pp):
+                if config.parallel.sequence_parallel and not shares_tokens(model, mp, micro):
+                    continue
                 batch = dataclasses.replace(config.batch, micro_rows=micro, accumulate=rows // dp // micro)
                 for shard in divisors(dp):
                     parallel = dataclasses.replace(config.parallel, mp=mp, pp=pp, optimizer_shard=shard, interleave=1)
@@ -97,3 +101,12 @@ def search(config: RunConfig) -> list[Candidate]:
             f"{config.parallel.npus * model.seq_length}"
         )
     return sorted(candidates, key=lambda c: (not c.fits, c.times.step_s if c.fits else c.memory_bytes))
+
+
+def best_shards(candidates: list[Candidate]) -> list[Candidate]:
+    """The first of those that differ in their optimizer shards alone, which often take the same time."""
+    first: dict[tuple[object, ...], Candidate] = {}
+    for one in candidates:
+        parallel, batch, compute = one.setting
+        first.setdefault((parallel.mp, parallel.pp, batch.micro_rows, compute.recompute), one)
+    return list(first.values())

@@ -76,8 +76,8 @@ def assign_add(held: Any, value: Any, after: None) -> Any:
 
 
 def assign(held: Any, value: Any, after: None) -> Any:
-    """In place. What is not printed is the zeros of an accumulator that a step leaves behind."""
-    held[...] = 0 if value is None else value
+    """In place."""
+    held[...] = value
     return held
 
 
@@ -135,6 +135,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "StridedSliceGrad": strided_slice_grad,
     "Sub": lambda a, b: a - b,
     "SumExt": lambda x, axes, keep_dims, dtype: reduce_sum(x, axes, keep_dims),
+    "TensorMove": lambda value: value.copy(),
     "Tile": np.tile,
     "Transpose": np.transpose,
     "TupleGetItem": lambda values, index: values[index],

@@ -1,5 +1,6 @@
 """Which piece of a tensor a rank holds, by MindSpore's layout of it and by the groups that its graph gathers in."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,8 @@ def gathered(program: Program) -> dict[str, tuple[int, ...]]:
         plain(node.inputs[0].text.partition("_")[2]): exchange(node, np.empty(0)).ranks
         for graph in program.graphs.values()
         for node in graph.nodes
-        if node.operator == "AllGather" and isinstance(node.inputs[0], Name) and node.inputs[0].text.startswith("%para")
+        if node.operator == "AllGather" and isinstance(node.inputs[0], Name)
+        if "_update.optimizer." in node.inputs[0].text
     }
 
 
@@ -37,7 +39,7 @@ def slice_of(value: np.ndarray, layout: list[Any], rank: int, group: tuple[int, 
         group: the ranks among which the optimizer cuts what is left once more along its first axis; empty: it does not.
     """
     mesh, tensor_map = layout[0], layout[1]
-    place = np.unravel_index(rank, mesh)
+    place = np.unravel_index(rank % math.prod(mesh), mesh)  # the mesh is that of a stage
     for axis, mapped in enumerate(tensor_map):
         if mapped >= 0:
             along = len(mesh) - 1 - mapped
