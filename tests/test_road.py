@@ -21,23 +21,25 @@ MODEL = {
     "init_std": 0.02,
     "eod_id": 0,
 }
+SUFFIXES = {"python": "py", "cpp": "cpp"}
+MARKS = {"python": "#", "cpp": "//"}
 
 
 def write_repositories(folder, problems):
     """Each problem's prompt and solution as a file; two repositories of the same sort, since one is held out."""
     for name, comment in (("first", ""), ("second", "\n# the same again, held out\n")):
         for number, problem in enumerate(problems):
-            file = folder / name / f"problem{number}.py"
+            file = folder / name / f"problem{number}.{SUFFIXES[problem.language]}"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(problem.prompt + problem.canonical_solution + comment)
+            file.write_text(problem.prompt + problem.canonical_solution + comment.replace("#", MARKS[problem.language]))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.toolchain
 def test_a_model_that_knows_the_problems_by_heart_scores_one(tmp_path):
-    problems = HUMANEVAL_X.load(("python",)).problems
-    assert len(problems) >= 5
+    problems = HUMANEVAL_X.load(("python", "cpp")).problems
+    assert len(problems) >= 10
     write_repositories(tmp_path / "code", problems)
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(MODEL))
     recipe = {
@@ -65,8 +67,15 @@ def test_a_model_that_knows_the_problems_by_heart_scores_one(tmp_path):
     assert problems[0].canonical_solution.strip() in told
     printed = step(
         "eval", "run", "humaneval-x", "--checkpoint", tmp_path / "run", "--temperature", 0, "--max-new-tokens", 200,
-        "--rules", "codegeex", "--out", tmp_path / "eval",
+        "--languages", "python", "cpp", "--rules", "codegeex", "--out", tmp_path / "eval",
     )  # fmt: skip
-    assert "pass@1 = 100" in printed
+    assert printed.count("pass@1 = 100") == 2, printed
     score = json.loads((tmp_path / "eval" / "score.json").read_text())
     assert len((tmp_path / "eval" / "results.jsonl").read_text().splitlines()) == len(problems), score
+    assert score["model"]["weights_sha256"] and score["stages"]["generating"]["wall_s"] > 0
+    translated = step(
+        "eval", "run", "humaneval-x-translation", "--languages", "cpp-python", "--checkpoint", tmp_path / "run",
+        "--temperature", 0, "--max-new-tokens", 16, "--rules", "codegeex", "--out", tmp_path / "translated",
+    )  # fmt: skip
+    assert "C++ to Python: 6/6 canonical solutions pass" in translated and "pass@1 = " in translated
+    assert len((tmp_path / "translated" / "samples.jsonl").read_text().splitlines()) == 6
