@@ -8,6 +8,8 @@ from typing import BinaryIO
 NOBODY = 65534
 """The user and group that programs run as if we are root."""
 MIB = 1 << 20
+WORK = "/tmp"
+"""The program's own writable folder, inside."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Result:
     signal: int | None
     """The signal that ended it (137 and its like are read as signals, as shells do)."""
     stopped_by: str | None
-    """The limit that ended it: `cpu`, `wall`, `memory` or `output`; `interrupt` if the caller gave up."""
+    """The limit that ended it: `cpu`, `wall`, `memory`, `files` or `output`; `interrupt` if the caller gave up."""
     cpu_s: float
     wall_s: float
     output: str

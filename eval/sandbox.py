@@ -3,13 +3,13 @@
 Covers: the program sees a read-only system, its own files and nothing of the homes, the project or the results; no
 network; namespaces, process table and temporary folder of its own, no way to make further user namespaces, no
 privileges, no inherited environment; limits on CPU time, memory (each process and the whole tree), processes, file
-size, open files, output and wall time; system calls that would escape these limits are refused (seccomp.py). Whatever
-happens, the whole process tree is dead when `run` returns (or soon after the harness itself is killed: guard.py), and
-nothing was written to the host's file systems.
+size, number of files, open files, output and wall time; system calls that would escape these limits are refused
+(seccomp.py). Whatever happens, the whole process tree is dead when `run` returns (or soon after the harness itself is
+killed: guard.py), and nothing was written to the host's file systems.
 
 Does not cover: errors of the kernel itself; timing side channels; a machine so loaded that the wall limit (generous on
-purpose, the CPU limit is the one that judges) is reached. Memory of the tree is sampled, so it may overshoot for
-a tick (watch.py). For root, programs run as nobody (staging.py).
+purpose, the CPU limit is the one that judges) is reached. Memory of the tree and the number of its files are sampled,
+so they may overshoot for a tick (watch.py). For root, programs run as nobody (staging.py).
 Needs Linux 5.3 with user namespaces, bubblewrap 0.8, and util-linux (prlimit; as root setpriv and nsenter).
 """
 
@@ -25,14 +25,11 @@ from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval import guard
-from mindgeex.eval.job import MIB, NOBODY, Channel, Job, Result, pipe
+from mindgeex.eval.job import MIB, NOBODY, WORK, Channel, Job, Result, pipe
 from mindgeex.eval.seccomp import refused_calls
 from mindgeex.eval.service import Services
 from mindgeex.eval.staging import mount_options, stage
 from mindgeex.eval.watch import Watch
-
-WORK = "/tmp"
-"""The program's own writable folder, inside."""
 
 
 class Sandbox:
@@ -66,6 +63,7 @@ class Sandbox:
     def stop(self) -> None:
         """Ends every running command within one tick; later ones end as soon."""
         self._stopping.set()
+        self.services.end()
 
     def run(self, job: Job, channel: Channel | None = None) -> Result:
         """Runs a command until it ends or passes a limit. Judges nothing: gives the facts.
@@ -136,7 +134,9 @@ class Sandbox:
             mounts = ["--ro-bind", "/", "/"]
         inner = [self._bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
         inner += ["--new-session", "--clearenv", "--hostname", "sandbox", "--json-status-fd", str(status)]
-        inner += [*mounts, "--proc", "/proc", "--dev", "/dev", "--size", str(MIB), "--tmpfs", "/dev/shm"]
+        # The first process, bubblewrap's, has no limits: nobody must reach its memory.
+        inner += [*mounts, "--proc", "/proc", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]
+        inner += ["--dev", "/dev", "--size", str(MIB), "--tmpfs", "/dev/shm"]
         inner += ["--remount-ro", "/dev", "--size", str(limits.files_bytes), "--tmpfs", WORK, "--chdir", WORK]
         for name, descriptor in files.items():
             inner += ["--perms", "0755", "--file", str(descriptor), f"{WORK}/{name}"]

@@ -1,8 +1,8 @@
 """The system calls that a sandboxed program may not make, as a filter the kernel understands.
 
 Covers: calls that would get around the other limits: memory that no limit counts (memfd, System V shared memory and
-message queues, key rings), sockets other than Unix ones, and large corners of the kernel that no benchmark program
-needs (io_uring, bpf, perf, userfaultfd).
+message queues, key rings), taking over another process (the sandbox's first one has no limits), sockets other than
+Unix ones, and large corners of the kernel that no benchmark program needs (io_uring, bpf, perf, userfaultfd).
 Does not cover: a list of what is allowed; whatever is not named here is left to namespaces and limits.
 """
 
@@ -27,6 +27,10 @@ REFUSED = {
     "userfaultfd": (323, 282),
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
 }
 """System call -> its number on x86_64 and on aarch64; they answer "not implemented"."""
 

@@ -61,6 +61,13 @@ class Services:
                 return ended
             # It was about to end, or has ended without a word after others: a fresh one is asked the same.
 
+    def end(self) -> None:
+        """Tells those that rest that there are no more requests."""
+        with self._lock:
+            for resting in self._resting.values():
+                while resting:
+                    resting.pop().end()
+
 
 class _Service:
     """One of them."""

@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from mindgeex.eval.job import Channel, Limits, Result
+from mindgeex.eval.job import WORK, Channel, Limits, Result
 
 TICK_S = 0.1
 """Seconds between two looks at the process tree's memory and CPU time."""
+MOST_FILES = 20_000
+"""Files and folders that a sandbox may have; even empty ones take the kernel's memory, a kilobyte each."""
 REST_S = 3.0
 """Seconds that a command that stays may have nothing to do, until it is ended."""
 
@@ -161,6 +163,8 @@ class Watch:
         self.seen_cpu_s, resident_bytes = tree_usage(self.first_pid)
         if resident_bytes > self.limits.memory_bytes:
             return "memory"
+        if files_within(self.first_pid) > MOST_FILES:
+            return "files"
         if self.cpu_s_before is None:
             self.cpu_s_before = self.seen_cpu_s
         return "cpu" if self.seen_cpu_s - self.cpu_s_before > self.limits.cpu_s + 1 else None
@@ -185,6 +189,16 @@ def tree_usage(root: int) -> tuple[float, int]:
         cpu_s, resident_bytes = cpu_s + used.get(pid, (0.0, 0))[0], resident_bytes + used.get(pid, (0.0, 0))[1]
         waiting += children.pop(pid, [])
     return cpu_s, resident_bytes
+
+
+def files_within(first: int) -> int:
+    """Files and folders in the writable folders of the sandbox with this first process; 0 if it has ended."""
+    count = 0
+    for folder in (WORK, "/dev/shm"):
+        with contextlib.suppress(OSError):
+            found = os.statvfs(f"/proc/{first}/root{folder}")
+            count += found.f_files - found.f_ffree
+    return count
 
 
 def _ended(process: int, timeout_s: float) -> bool:
