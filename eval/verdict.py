@@ -20,6 +20,7 @@ from enum import Enum
 from mindgeex.eval.job import MIB, Channel, Job, Limits, Result
 from mindgeex.eval.languages.language import COMPILE_LIMITS, Language, Proof, Toolchain
 from mindgeex.eval.sandbox import Sandbox
+from mindgeex.eval.watch import MOST_FILES
 
 
 class Verdict(str, Enum):
@@ -37,16 +38,19 @@ class Verdict(str, Enum):
     EARLY = "early exit"
 
 
-STOPPED = {"cpu": Verdict.CPU, "wall": Verdict.WALL, "memory": Verdict.MEMORY, "output": Verdict.OUTPUT}
+STOPPED = {"cpu": Verdict.CPU, "wall": Verdict.WALL, "memory": Verdict.MEMORY}
+STOPPED |= dict.fromkeys(("output", "files"), Verdict.OUTPUT)
 
 MEMORY_MESSAGES = re.compile(
     r"^MemoryError|\bbad_alloc\b|OutOfMemoryError|JavaScript heap out of memory|Array buffer allocation failed"
-    r"|runtime: (?:out of memory|cannot allocate)|memory allocation of \d+ bytes failed|virtual memory exhausted",
+    r"|(?:fatal error|runtime): (?:runtime: )?(?:out of memory|cannot allocate)|memory allocation of \d+ bytes failed"
+    r"|virtual memory exhausted",
     re.MULTILINE,
 )
 FORBIDDEN_MESSAGES = re.compile(
     r"Read-only file system|Permission denied|Operation not permitted|Network is unreachable|EROFS|EACCES|EPERM"
-    r"|AccessDenied|Resource temporarily unavailable|EAGAIN"
+    r"|AccessDenied|Resource temporarily unavailable|EAGAIN",
+    re.IGNORECASE,  # Go's begin with a small letter
 )
 TELLING_FIRST = re.compile(
     r"panicked at [^\n]*\n([^\n]+)|^((?:panic|fatal error|runtime): [^\n]+)|^(Exception in thread [^\n]+)"
@@ -142,6 +146,7 @@ def judge(result: Result, proven: bool, failed_test: str, limits: Limits) -> tup
             "cpu": f"used more than {limits.cpu_s} s of CPU time",
             "wall": f"had not ended after {limits.wall_s:g} s, with {result.cpu_s:.1f} s of CPU time used",
             "memory": f"its processes held more than {limits.memory_bytes // MIB} MiB",
+            "files": f"made more than {MOST_FILES} files",
             "output": f"wrote more than {limits.output_bytes // MIB} MiB",
         }
         return STOPPED[result.stopped_by], used[result.stopped_by]

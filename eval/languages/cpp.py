@@ -16,6 +16,18 @@ from mindgeex.eval.languages.prepared import build, prepared
 FLAGS = ("-std=c++11", "-w")
 HEADERS = ("stdlib.h", "algorithm", "math.h", "stdio.h", "vector", "string", "climits", "cstring", "iostream")
 """What HumanEval-X adds to a program that lacks it."""
+DECLARED = """
+extern "C" long mindgeex_write(int, const void*, unsigned long) __asm__("write");
+extern "C" __attribute__((noreturn)) void mindgeex_failed(
+        const char* what, const char*, unsigned, const char*) noexcept {
+    if (mindgeex_write(2, "Assertion `", 11) + mindgeex_write(2, what, __builtin_strlen(what)) > 0)
+        mindgeex_write(2, "' failed.\\n", 10);
+    __builtin_trap();
+}
+#define __assert_fail mindgeex_failed
+"""
+"""Stands between solution and tests: a second name for write(2), since the solution may have a function called `write`,
+and what glibc's `assert` calls, since the solution may have an __assert_fail that ends with 0 or returns."""
 PRELUDE = "/opt/prelude/prelude.h"
 BEGINNING = re.compile(r"\s*(?:#\s*include\s*<([^>\n]+)>|using\s+namespace\s+std\s*;|//[^\n]*|/\*.*?\*/)", re.DOTALL)
 
@@ -42,12 +54,10 @@ def prove(solution: str, tests: str, proof: Proof) -> dict[str, str]:
     """The secret is written before the closing brace of the tests' `main`."""
     body = tests.rstrip().removesuffix("}")
     write = f'if (mindgeex_write({proof.descriptor}, "{proof.secret}", {len(proof.secret)}) < 0) __builtin_abort();'
-    # A second name for write(2): the solution may have a function called `write`.
-    declared = 'extern "C" long mindgeex_write(int, const void*, unsigned long) __asm__("write");'
     options = f"-include {PRELUDE}\n" if begins_with_headers(solution) else ""
     if re.search(r"include *<openssl/", solution + tests):
         options += "-lcrypto -lssl\n"
-    return {"main.cpp": f"{solution}\n{declared}\n{body}\n{write}\n}}\n", "options": options}
+    return {"main.cpp": f"{solution}\n{DECLARED}{body}\n{write}\n}}\n", "options": options}
 
 
 def begins_with_headers(program: str) -> bool:

@@ -1,7 +1,7 @@
 """JavaScript: Node. A failed `console.assert` throws, as the tests mean it; merely writing something is no failure.
 
 The tests see a console of their own, made after the solution has run, so a solution that replaces `console.assert` (or
-freezes it) gains nothing.
+freezes it) gains nothing. The file is deleted once it is read, since it holds the secret.
 """
 
 import os
@@ -19,6 +19,15 @@ TESTS = """
 }});
 require("fs").writeSync({descriptor}, "{secret}");
 """
+HIDE = """
+const { rmSync } = require("fs"), { prototype } = require("module"), compile = prototype._compile;
+prototype._compile = function (...given) {
+  prototype._compile = compile;
+  rmSync(given[1], { force: true });
+  return compile.apply(this, given);
+};
+"""
+"""Loaded before the program: deletes its file between reading and running it."""
 PACKAGE = "js-md5"
 """The one package that a problem of HumanEval-X requires (JavaScript/162)."""
 MODULES = "/opt/node_modules"
@@ -38,8 +47,9 @@ def locate() -> Toolchain:
         folders |= {str(found): f"{MODULES}/{PACKAGE}"}
     return Toolchain(
         version=f"node {ask('node', '--version')}",
-        run=(node, "--max-old-space-size=512", "main.js"),
+        run=(node, "--max-old-space-size=512", "--require", "./hide.js", "main.js"),
         folders=folders,
+        files={"hide.js": HIDE.encode()},
         environment={"NODE_PATH": MODULES},
     )
 
