@@ -1,4 +1,4 @@
-"""Six languages, each for real: right solutions pass, wrong and early ends do not."""
+"""Six languages, each for real: right solutions pass, wrong ones do not (those that cheat: test_hostile.py)."""
 
 import pytest
 
@@ -35,17 +35,6 @@ BROKEN = {
     "go": "    return nothing\n}\n",
     "rust": "    nothing\n}\n",
 }
-ENDS_EARLY = {
-    "python": ("    import sys\n    sys.exit(0)\n", "    import os\n    os._exit(0)\n"),
-    "cpp": ("    exit(0);\n}\n", "    _Exit(0);\n}\n"),
-    "java": (
-        "        System.exit(0);\n        return null;\n    }\n}",
-        "        Runtime.getRuntime().halt(0);\n        return null;\n    }\n}",
-    ),
-    "javascript": ("  process.exit(0)\n}\n", "  return ''\n}\nreturn\n"),
-    "go": ('    _ = strings.Repeat\n    syscall.Exit(0)\n    return ""\n}\n',),
-    "rust": ("    std::process::exit(0)\n}\n",),
-}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -77,54 +66,9 @@ def test_a_solution_that_is_no_code_fails_with_the_compilers_words(execute_progr
     assert "SyntaxError" in outcome.reason if interpreted else "nothing" in outcome.output
 
 
-@pytest.mark.parametrize("language, body", [(name, body) for name, bodies in ENDS_EARLY.items() for body in bodies])
-def test_ending_early_with_exit_code_0_is_no_pass(execute_program, language, body):
-    if language == "go":
-        problem = HUMANEVAL_X.load([language]).problems[1]
-        solution, tests = HUMANEVAL_X.program(problem, Kept(problem.prompt, body))
-        outcome = execute_program(language, solution.replace('"testing"', '"testing"\n    "syscall"', 1), tests)
-    else:
-        outcome = execute_program.problem(language, body)
-    assert outcome.verdict == Verdict.EARLY, outcome
-    assert outcome.reason == "ended before the tests finished, with exit code 0"
-
-
-def test_printing_what_a_passing_program_prints_is_no_pass(execute_program):
-    body = """    import os
-    print("PASS", "ok", "test result: ok. 1 passed", flush=True)
-    os._exit(0)
-"""
-    assert execute_program.problem("python", body).verdict == Verdict.EARLY
-
-
-def test_writing_something_to_every_descriptor_is_no_pass(execute_program):
-    body = """    import os
-    for descriptor in range(256):
-        try:
-            os.write(descriptor, b"0" * 32)
-        except OSError:
-            pass
-    os._exit(0)
-"""
-    assert execute_program.problem("python", body).verdict != Verdict.PASSED
-
-
 def test_the_script_that_knows_the_secret_is_gone_when_the_program_runs(execute_program):
     program = "import os\nassert sorted(os.listdir('.')) == ['program.py'], os.listdir('.')"
     assert execute_program("python", program, "").verdict == Verdict.PASSED
-
-
-@pytest.mark.parametrize(
-    "trick",
-    [
-        "console.assert = () => {}\n",
-        "Object.defineProperty(console, 'assert', { value: () => {}, writable: false })\n",
-        "Object.freeze(console)\n",
-        "globalThis.console = { assert() {} }\n",
-    ],
-)
-def test_overriding_console_assert_does_not_help(execute_program, trick):
-    assert execute_program.problem("javascript", WRONG["javascript"], before=trick).verdict == Verdict.WRONG
 
 
 def test_javascript_may_write_without_failing(execute_program):
@@ -133,21 +77,6 @@ def test_javascript_may_write_without_failing(execute_program):
 }
 """
     assert execute_program.problem("javascript", body).verdict == Verdict.PASSED
-
-
-def test_swallowing_exceptions_in_javascript_does_not_help(execute_program):
-    trick = "process.on('uncaughtException', () => process.exit(0))\n"
-    assert execute_program.problem("javascript", WRONG["javascript"], before=trick).verdict != Verdict.PASSED
-
-
-def test_redefining_rusts_assert_does_not_help(execute_program):
-    trick = "#[allow(unused)] macro_rules! assert_eq { ($($anything:tt)*) => {} }\n"
-    assert execute_program.problem("rust", WRONG["rust"], before=trick).verdict == Verdict.WRONG
-
-
-def test_redefining_cpps_assert_does_not_help(execute_program):
-    body = '    return "";\n}\n#define NDEBUG\n#define assert(anything)\n'
-    assert execute_program.problem("cpp", body).verdict == Verdict.WRONG
 
 
 def test_a_function_called_write_in_cpp_is_no_obstacle(execute_program):

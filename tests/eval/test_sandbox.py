@@ -1,8 +1,7 @@
-"""Hostile programs, each run for real: the verdict, and nothing left behind."""
+"""The sandbox from outside: what is seen in it, what stops it, what is left (hostile programs: test_hostile.py)."""
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval.guard import VARIABLE
-from mindgeex.eval.job import MIB, Channel, Job, Limits
+from mindgeex.eval.job import MIB, Channel, Job
 from mindgeex.eval.sandbox import Sandbox
 from mindgeex.eval.seccomp import refused_calls
 from mindgeex.eval.staging import PROJECT
@@ -42,109 +41,6 @@ def mark(sandbox, tmp_path: Path):
     assert [path for path in tmp_path.rglob("*") if word in path.name] == []
 
 
-SPAWN = "import os, subprocess, sys, time, signal\n"
-
-
-def test_an_infinite_loop_is_stopped_by_cpu_time(execute_program, mark):
-    outcome = execute_program("python", "while True:\n    pass", NO_TESTS, Limits(cpu_s=1, wall_s=60.0))
-    assert outcome.verdict == Verdict.CPU
-    assert "1 s of CPU time" in outcome.reason
-    assert 0.5 < outcome.cpu_s < 3.5
-
-
-def test_a_loop_spread_over_short_lived_children_is_stopped_by_cpu_time(execute_program, mark):
-    program = (
-        SPAWN + "while True:\n    if os.fork() == 0:\n        sum(range(10**6))\n        os._exit(0)\n    os.wait()"
-    )
-    outcome = execute_program("python", program, NO_TESTS, Limits(cpu_s=1, wall_s=60.0))
-    assert outcome.verdict == Verdict.CPU
-
-
-def test_ignoring_the_cpu_signal_does_not_help(execute_program, mark):
-    program = SPAWN + "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass"
-    assert execute_program("python", program, NO_TESTS, Limits(cpu_s=1, wall_s=60.0)).verdict == Verdict.CPU
-
-
-def test_sleeping_for_ever_is_stopped_by_wall_time(execute_program, mark):
-    program = f"{SPAWN}subprocess.run(['sh', '-c', ': {mark}; sleep 99'])"
-    outcome = execute_program("python", program, NO_TESTS, Limits(wall_s=1.0))
-    assert outcome.verdict == Verdict.WALL
-    assert "had not ended after 1 s" in outcome.reason
-    assert outcome.wall_s < 10.0
-
-
-def test_a_fork_bomb_meets_the_limit_of_processes(execute_program, mark):
-    program = f"{SPAWN}while True:\n    subprocess.Popen(['sh', '-c', ': {mark}; sleep 99 & sleep 99'])"
-    outcome = execute_program("python", program, NO_TESTS, Limits(cpu_s=5, wall_s=20.0, processes=32))
-    assert outcome.verdict == Verdict.FORBIDDEN
-    assert "Resource temporarily unavailable" in outcome.reason
-
-
-def test_a_fork_bomb_that_never_gives_up_is_stopped(execute_program, mark):
-    program = f"{SPAWN}while True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
-    outcome = execute_program("python", program, NO_TESTS, Limits(cpu_s=1, wall_s=10.0, processes=32))
-    assert outcome.verdict in (Verdict.CPU, Verdict.WALL)
-
-
-def test_a_memory_bomb_meets_the_memory_limit(execute_program, mark):
-    program = "kept = []\nwhile True:\n    kept.append(bytearray(10**7))"
-    outcome = execute_program("python", program, NO_TESTS, Limits(memory_bytes=200 * MIB))
-    assert outcome.verdict == Verdict.MEMORY
-    # Whichever comes first: the program's own limit, or a look at what its processes hold.
-    assert "200 MiB" in outcome.reason
-    assert "MemoryError" in outcome.reason or "its processes held more" in outcome.reason
-
-
-def test_memory_spread_over_processes_meets_the_memory_limit(execute_program, mark):
-    program = f"""{SPAWN}
-for _ in range(8):
-    if os.fork() == 0:
-        kept = b"x" * (100 << 20)
-        time.sleep(99)
-os.wait()"""
-    outcome = execute_program("python", program, NO_TESTS, Limits(memory_bytes=300 * MIB))
-    assert outcome.verdict == Verdict.MEMORY
-    assert "its processes held more" in outcome.reason
-
-
-def test_shared_memory_meets_the_memory_limit(execute_program, mark):
-    program = """import mmap, time
-kept = mmap.mmap(-1, 1 << 30)
-for at in range(0, 1 << 30, 4096):
-    kept[at] = 1
-time.sleep(99)"""
-    assert execute_program("python", program, NO_TESTS, Limits(memory_bytes=200 * MIB)).verdict == Verdict.MEMORY
-
-
-@pytest.mark.parametrize("call", ["os.memfd_create('x')", "ctypes.CDLL(None, use_errno=True).shmget(0, 4096, 0o1600)"])
-def test_memory_that_no_limit_counts_cannot_be_had(execute_program, call):
-    program = (
-        f"import ctypes, os\ntry:\n    result = {call}\nexcept OSError as error:\n    result = -1\nassert result == -1"
-    )
-    assert execute_program("python", program, NO_TESTS).verdict == Verdict.PASSED
-
-
-def test_files_fill_their_own_folder_at_most(execute_program, mark):
-    program = f"with open('{mark}', 'wb') as file:\n    for _ in range(100):\n        file.write(bytes(1 << 20))"
-    outcome = execute_program("python", program, NO_TESTS, Limits(files_bytes=8 * MIB))
-    assert outcome.verdict == Verdict.EXCEPTION
-    assert "No space left" in outcome.reason or "File too large" in outcome.reason
-
-
-def test_writing_outside_is_forbidden(execute_program, mark, tmp_path):
-    for path in (f"/usr/{mark}", f"/{mark}", f"/etc/{mark}", f"/dev/{mark}"):
-        outcome = execute_program("python", f"open({path!r}, 'w')", NO_TESTS)
-        assert outcome.verdict == Verdict.FORBIDDEN, path
-        assert not Path(path).exists()
-    hidden = execute_program("python", f"open({str(tmp_path / mark)!r}, 'w')", NO_TESTS)
-    assert hidden.verdict == Verdict.EXCEPTION and "No such file" in hidden.reason
-
-
-def test_what_is_written_to_the_own_folder_is_gone_afterwards(execute_program, mark):
-    assert execute_program("python", f"open('/tmp/{mark}', 'w').write('x')", NO_TESTS).verdict == Verdict.PASSED
-    assert not Path(f"/tmp/{mark}").exists()
-
-
 def test_files_of_the_host_cannot_be_read(execute_program, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("the launch code")
@@ -164,69 +60,10 @@ def test_the_project_is_hidden_within_a_folder_that_is_shown(sandbox):
     assert "Read-only file system" in result.output and result.output.count("\n") == 1, result
 
 
-@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_NETLINK"])
-def test_a_socket_cannot_be_opened(execute_program, family):
-    outcome = execute_program("python", f"import socket\nsocket.socket(socket.{family})", NO_TESTS)
-    assert outcome.verdict == Verdict.FORBIDDEN
-    assert "Operation not permitted" in outcome.reason
-
-
-def test_a_server_of_the_host_cannot_be_reached(execute_program):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.0)
-        port = server.getsockname()[1]
-        outcome = execute_program("java", JAVA_CONNECT.replace("PORT", str(port)), JAVA_MAIN)
-        assert outcome.verdict == Verdict.FORBIDDEN, outcome
-        with pytest.raises(BlockingIOError):
-            server.accept()
-
-
-JAVA_CONNECT = 'class Solution { void go() throws Exception { new java.net.Socket("127.0.0.1", PORT); } }'
-JAVA_MAIN = "public class Main { public static void main(String[] a) throws Exception { new Solution().go(); } }"
-
-
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_flood_of_output_is_stopped_and_not_kept(execute_program, stream):
-    program = f"import sys\nwhile True:\n    sys.{stream}.write('flood ' * 10000)"
-    outcome = execute_program("python", program, NO_TESTS)
-    assert outcome.verdict == Verdict.OUTPUT
-    assert len(outcome.output) <= 4000
-
-
 def test_some_output_is_no_failure(execute_program):
     outcome = execute_program("python", "import sys\nprint('hello')\nprint('warning', file=sys.stderr)", NO_TESTS)
     assert outcome.verdict == Verdict.PASSED
     assert "hello" in outcome.output
-
-
-def test_a_daemonised_child_does_not_outlive_the_verdict(execute_program, mark):
-    program = f"""{SPAWN}
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        for descriptor in range(256):
-            try:
-                os.close(descriptor)
-            except OSError:
-                pass
-        os.execv('/bin/sh', ['sh', '-c', ': {mark}; sleep 99'])
-    os._exit(0)
-os.wait()"""
-    outcome = execute_program("python", program, NO_TESTS)
-    assert outcome.verdict == Verdict.PASSED
-    assert outcome.wall_s < 30.0
-
-
-def test_killing_the_parent_and_everything_else_harms_nobody(execute_program):
-    program = f"""{SPAWN}
-for target in (os.getppid(), 1, -1):
-    try:
-        os.kill(target, signal.SIGKILL)
-    except OSError:
-        pass"""
-    outcome = execute_program("python", program, NO_TESTS)
-    assert outcome.verdict in (Verdict.EXCEPTION, Verdict.PASSED)
-    assert execute_program("python", "pass", NO_TESTS).verdict == Verdict.PASSED
 
 
 def test_the_processes_of_the_host_are_not_seen(execute_program):
@@ -250,21 +87,6 @@ def test_a_crash_is_an_exception_with_its_signal(execute_program):
     outcome = execute_program("python", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", NO_TESTS)
     assert outcome.verdict == Verdict.EXCEPTION
     assert "signal 11" in outcome.reason
-
-
-def test_an_endless_compilation_is_stopped(sandbox):
-    """The compiler is under limits too; here a template that asks for twice the work at every level."""
-    source = """
-template<int n, class T> struct A { static const int v = A<n - 1, A<n, T>>::v + A<n - 1, A<n, T*>>::v; };
-template<class T> struct A<0, T> { static const int v = 1; };
-int main() { return A<40, int>::v; }
-"""
-    limits = Limits(cpu_s=1, wall_s=60.0)
-    result = sandbox.run(
-        Job(("g++", "-std=c++11", "-o", "program", "main.cpp"), {"main.cpp": source.encode()}, limits=limits)
-    )
-    assert result.exit_code != 0
-    assert 0.5 < result.cpu_s < 5.0
 
 
 def test_the_private_channel_is_capped(sandbox):

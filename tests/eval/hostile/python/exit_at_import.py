@@ -1,0 +1,4 @@
+# Ends before its function is even called.
+# verdict: early exit
+# says: exit code 0
+raise SystemExit

@@ -1,0 +1,3 @@
+# Breaks the parser.
+# verdict: exception, memory
+answer = eval("(" * 100000)  # noqa: S307

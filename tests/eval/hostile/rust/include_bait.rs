@@ -1,0 +1,6 @@
+// Has the compiler copy a file of the host that everybody there may read.
+// verdict: compile error
+// says: couldn't read
+fn answer() -> i32 {
+    42 + 0 * include_str!("@BAIT@").len() as i32
+}
