@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# command, Debian package, what it is for
+# command or files, Debian package, what it is for
 TOOLS="
 bwrap   bubblewrap            running generated programs in a sandbox (eval run)
 g++     g++                   evaluating C++
@@ -16,6 +16,10 @@ go      golang-go             evaluating Go
 javac   default-jdk-headless  evaluating Java
 node    nodejs                evaluating JavaScript
 rustc   rustc                 evaluating Rust
+/usr/include/boost/any.hpp libboost-dev evaluating C++ that uses Boost
+/usr/include/openssl/md5.h libssl-dev evaluating C++ that uses OpenSSL
+/usr/share/cargo/registry/regex-1.* librust-regex-dev evaluating Rust that uses the crate regex
+/usr/share/cargo/registry/md5-0.* librust-md5-dev evaluating Rust that uses the crate md5
 ip      iproute2              testing several hosts on one machine
 "
 
@@ -54,17 +58,37 @@ install_packages() { # package...
         apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+is_there() { # command or files
+    case $1 in
+    /*) compgen -G "$1" >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
 # System packages for the evaluation and the tests; every one of them is optional, so a refusal is reported and we go on.
 system_packages() {
     local missing=() command package purpose
     while read -r command package purpose; do
-        [ -z "$command" ] || command -v "$command" >/dev/null || missing+=("$package")
+        [ -z "$command" ] || is_there "$command" || missing+=("$package")
     done <<<"$TOOLS"
     [ ${#missing[@]} -eq 0 ] && return
     install_packages "${missing[@]}" || say "could not install system packages here; going on without them"
     while read -r command package purpose; do
-        [ -z "$command" ] || command -v "$command" >/dev/null || say "missing: $package, for $purpose"
+        [ -z "$command" ] || is_there "$command" || say "missing: $package, for $purpose"
     done <<<"$TOOLS"
+}
+
+# The one package of Node that a benchmark uses; Debian's node comes without npm, which is not worth its 300 packages.
+node_packages() {
+    local root
+    command -v npm >/dev/null || return 0
+    [ ! -d "$(npm root --global)/js-md5" ] || return 0
+    say "installing with npm: js-md5"
+    root=$(as_root) || root="env"
+    # shellcheck disable=SC2086  # $root is a command and its options
+    if ! $root timeout 60 npm install --global --silent --no-fund --no-audit js-md5 >/dev/null; then
+        say "missing: js-md5, for evaluating JavaScript that uses it: npm install --global js-md5"
+    fi
 }
 
 # One line that is rewritten on a terminal; elsewhere a line for each package of 20 MB or more.
@@ -111,6 +135,7 @@ wanted=$(fingerprint)
     { [ -z "${EXTRAS:-}" ] || [ "$(cat .venv/extras 2>/dev/null)" = "$EXTRAS" ]; } && exit 0
 python=$(find_python)
 system_packages
+node_packages
 python_packages "$python"
 [ -z "${EXTRAS:-}" ] || echo "$EXTRAS" >.venv/extras
 echo "$wanted" >.venv/ready

@@ -63,3 +63,15 @@ def test_what_is_ready_is_left_alone_unless_its_python_is_gone(checkout: Path) -
     (checkout / ".venv/bin/python").symlink_to("/no/such/python")
     ran = set_up(checkout)
     assert ran.returncode == 1 and "Python 3.11 is needed" in ran.stderr
+
+
+def test_nodes_package_is_installed_where_there_is_npm_and_said_to_be_missing_where_that_fails(checkout: Path) -> None:
+    for tool in ("id", "timeout"):
+        (checkout / "bin" / tool).symlink_to(shutil.which(tool) or pytest.skip(f"{tool} is not installed"))
+    executable(checkout / "bin/python3", '[ "$1" = -c ]')  # right version, but makes no environment
+    executable(checkout / "bin/npm", f'[ "$1" = root ] && echo {checkout}/modules || {{ echo "$@" >&2; exit 1; }}')
+    said = set_up(checkout).stderr
+    assert "install --global --silent --no-fund --no-audit js-md5\n" in said
+    assert said.count("missing: js-md5, for evaluating JavaScript that uses it: npm install --global js-md5") == 1
+    (checkout / "modules/js-md5").mkdir(parents=True)
+    assert "js-md5" not in set_up(checkout).stderr
