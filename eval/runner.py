@@ -4,7 +4,8 @@ Covers: a health gate (a problem whose own solution fails here is named, with th
 completions of a model, or from a file; every post-processing that was chosen, side by side; CPU limits that follow the
 machine (calibration.py); executing on several cores, or machines (engines/); going on after a kill -9 where it stopped,
 executing nothing twice; executing identical programs of a problem once; reading a finished run from its folder.
-Does not cover: finding out whether a problem is flaky; those that are known to be (Go/95 of HumanEval-X) are named.
+Does not cover: finding out whether a problem is flaky. The own solution of one that is known to be (Go/95 of
+HumanEval-X) is tried up to ten times, so that the set of scored problems does not change by chance; samples once.
 
 In the output folder: run.json (settings), problems.jsonl, canonical.jsonl (verdicts of the gate), samples.jsonl
 (completions), results.jsonl (verdicts of the samples' programs), stages.jsonl (seconds and machines); report.py adds

@@ -25,6 +25,8 @@ from mindgeex.model_zoo.decoding.stops import Stop
 
 PROGRAM_KEYS = ("task_id", "program_sha256", "verdict", "reason")
 SAMPLE_KEYS = ("task_id", "completions")
+FLAKY_TRIES = 10
+"""So often is the own solution of a problem tried that is known to fail by chance; one pass is enough."""
 Completions = Mapping[str, Sequence[str]]
 """Task id -> its samples."""
 
@@ -192,7 +194,9 @@ class Stages:
             waiting = [own for key, own in wanted.items() if key not in known]
             if waiting:
                 firsts = [own[0] for own in waiting]
-                works = [Work(one.problem.language, one.solution, one.tests, limits(one)) for one in firsts]
+                works = [
+                    Work(one.problem.language, one.solution, one.tests, limits(one), self._tries(one)) for one in firsts
+                ]
                 with (
                     files.stage(self.folder, title, self.engine),
                     progress(title, len(wanted), len(wanted) - len(waiting)) as bar,
@@ -206,6 +210,10 @@ class Stages:
                         bar.advance(note=task)
             known = {_key(row): row for row in rows.rows}
         return [known[program.key] for program in programs]
+
+    def _tries(self, program: Program) -> int:
+        is_canonical = program.sample < 0
+        return FLAKY_TRIES if is_canonical and self.benchmark.is_flaky(program.problem) else 1
 
 
 def _key(row: Row) -> tuple[str, str]:

@@ -74,6 +74,10 @@ class Benchmark(ABC):
         """What is wrong with a problem in the published data, whatever the machine; None if nothing is known."""
         return None
 
+    def is_flaky(self, problem: Problem) -> bool:
+        """Whether its own solution is known to fail by chance: the gate then tries it several times."""
+        return (self.known_defect(problem) or "").startswith("flaky")
+
     @abstractmethod
     def program(self, problem: Problem, kept: Kept) -> Code:
         """One program from what post-processing left of a completion."""
