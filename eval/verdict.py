@@ -54,12 +54,14 @@ FORBIDDEN_MESSAGES = re.compile(
 )
 TELLING_FIRST = re.compile(
     r"panicked at [^\n]*\n([^\n]+)|^((?:panic|fatal error|runtime): [^\n]+)|^(Exception in thread [^\n]+)"
-    r"|(assertion failed: [^\n]+)|(terminate called [^\n]*(?:\n\s+what\(\)[^\n]*)?)|([^\n]*Assertion `[^\n]*)",
+    r"|(assertion failed: [^\n]+)|(terminate called [^\n]*(?:\n\s+what\(\)[^\n]*)?)|^([^\n]*Assertion `[^\n]*)",
     re.MULTILINE,
 )
 """The line of Rust, Go, Java, Go's assert package, C++ and C's assert that says what went wrong."""
 TELLING_LAST = re.compile(r"^[\w.]*(?:Error|Exception)\b[^\n]*", re.MULTILINE)
 """The line of Python and JavaScript that says it, below a trace of the way there."""
+LONG_LINE = re.compile(r"([^\n]{500})[^\n]+")
+"""Lines are cut before they are searched: a program may write one of a million characters, to keep the harness busy."""
 OUTPUT_KEPT = 4000
 """Characters of a program's output that are kept with its verdict."""
 
@@ -184,6 +186,7 @@ def _compile_reason(result: Result) -> str:
 
 
 def _telling_line(output: str) -> str:
+    output = LONG_LINE.sub(r"\1", output)
     if first := TELLING_FIRST.search(output):
         return " ".join(next(filter(None, first.groups())).split())
     lines = TELLING_LAST.findall(output) or [line.strip() for line in output.splitlines() if line.strip()]
