@@ -37,8 +37,11 @@ needs_mindformers = pytest.mark.skipif(
 def job(tmp_path_factory):
     """A folder with what mindformers_job.py left: one process for all tests, since each takes 20 s to start."""
     folder = tmp_path_factory.mktemp("mindformers")
-    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "common").glob("*.py"))]
-    tokenizer = train_tokenizer(texts, 2048, folder / "tokenizer")
+    texts = [
+        path.read_text(encoding="utf-8") for room in ("common", "data") for path in sorted((ROOT / room).glob("*.py"))
+    ]
+    # As many tokens as the models have: fresh weights find any id the likeliest.
+    tokenizer = train_tokenizer(texts, load_model_config(NAMES[0]).vocab_size, folder / "tokenizer")
     ids = np.concatenate([np.array([*tokenizer.encode(text), 0], np.int32) for text in (PROMPT, *texts)])
     np.save(folder / "rows.npy", ids[: 4 * 257].reshape(4, 257))
     command = [sys.executable, str(Path(__file__).with_name("mindformers_job.py")), str(folder)]
