@@ -14,6 +14,7 @@ from mindgeex.eval.languages.prepared import build, prepared
 REGISTRY = Path("/usr/share/cargo/registry")
 """Where Debian's librust-*-dev packages put their sources."""
 RAND = Path(__file__).parent / "rust_rand" / "rand.rs"
+OPTIONS = ("--cap-lints", "allow", "-C", "debuginfo=0", "-C", "prefer-dynamic", "-L", ".", "--out-dir", ".")
 TABLES = ("age", "bool", "case", "gencat", "perl", "script", "segment")
 UNICODE = ("unicode", *(f"unicode-{table}" for table in TABLES))
 
@@ -70,22 +71,15 @@ def compiled(rustc: str, version: str) -> Path:
     def make(folder: Path) -> None:
         for crate in crates:
             command = [rustc, "--edition", crate.edition, "--crate-type", "dylib,rlib", "--crate-name", crate.name]
-            command += [
-                "--cap-lints",
-                "allow",
-                "-C",
-                "debuginfo=0",
-                "-C",
-                "prefer-dynamic",
-                "-L",
-                ".",
-                "--out-dir",
-                ".",
-            ]
+            command += OPTIONS
             for feature in crate.features:
                 command += ["--cfg", f'feature="{feature}"']
             for other in crate.needs:
                 command += ["--extern", other]
             build([*command, str(crate.source())], folder)
 
-    return prepared("crates", [rustc, version, RAND.read_text(encoding="utf-8"), *crates], make)
+    return prepared(
+        "crates",
+        [rustc, version, *OPTIONS, RAND.read_text(encoding="utf-8"), *crates, *(crate.source() for crate in crates)],
+        make,
+    )

@@ -7,12 +7,11 @@ Does not cover: packages outside the standard library, cgo.
 """
 
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
-from mindgeex.common.errors import UserError
 from mindgeex.eval.languages.language import Language, Proof, Toolchain, ask
+from mindgeex.eval.languages.prepared import build
 
 ASSERT_PATH = "github.com/stretchr/testify/assert"
 ASSERT_SOURCE = Path(__file__).parent / "go_assert" / "assert.go"
@@ -54,7 +53,7 @@ def locate() -> Toolchain:
             text = text.replace(outside, shown)
         return text
 
-    config = seen("\n".join([*table, f"packagefile {ASSERT_PATH}=/tmp/assert.a", ""]))
+    config = seen("\n".join([*table, f"packagefile {ASSERT_PATH}=assert.a", ""]))
     return Toolchain(
         version=ask("go", "version"),
         compile=(
@@ -80,9 +79,7 @@ def _compiled_assert(tools: str, table: list[str]) -> bytes:
         folder = Path(name)
         (folder / "packages").write_text("\n".join(table) + "\n")
         command = [f"{tools}/compile", "-p", ASSERT_PATH, "-importcfg", "packages", "-o", "assert.a"]
-        done = subprocess.run([*command, str(ASSERT_SOURCE)], cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise UserError(f"Go's compiler does not work on this machine: {(done.stdout + done.stderr).strip()}")
+        build([*command, str(ASSERT_SOURCE)], folder)
         return (folder / "assert.a").read_bytes()
 
 
