@@ -69,7 +69,7 @@ def run(
         address: of a running Ray cluster, such as auto or 10.0.0.1:6379; without it, one is started on this machine.
         cpu_seconds: CPU time each program may use at least; the wall limit is 4 times that and 5 s, and grows with it.
         cpu_factor: so many times the CPU time that the problem's own solution took here may a program use, if that is
-            more: a slow machine changes no score; 0 for --cpu-seconds alone.
+            more: it follows the machine's speed; 0 for --cpu-seconds alone.
         memory_mb: memory each program may use, in MiB.
     """
     from mindgeex.eval import generations as external

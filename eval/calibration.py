@@ -1,9 +1,10 @@
-"""How much CPU time a program may use: it follows the machine, so that a slow one does not change scores.
+"""How much CPU time a program may use: it follows the machine, so that a slow one changes scores as little as can be.
 
 What a problem's own solution takes here, times a factor, is what any other solution may take, and never less than a
 floor. Interpreted languages, in which a program comes near a limit at all, follow the machine's speed thereby; a
 compiled solution takes milliseconds, and the floor is a thousand times that.
-Does not cover: a machine whose load changes between the canonical solution and the sample (CPU time hardly follows it).
+Does not cover: a compiled program that takes a thousand times as long as the problem's own solution, and comes near the
+floor, which is the same on every machine; a machine whose load changes between the canonical solution and the sample (CPU time hardly follows it).
 """
 
 import dataclasses
