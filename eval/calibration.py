@@ -4,7 +4,8 @@ What a problem's own solution takes here, times a factor, is what any other solu
 floor. Interpreted languages, in which a program comes near a limit at all, follow the machine's speed thereby; a
 compiled solution takes milliseconds, and the floor is a thousand times that.
 Does not cover: a compiled program that takes a thousand times as long as the problem's own solution, and comes near the
-floor, which is the same on every machine; a machine whose load changes between the canonical solution and the sample (CPU time hardly follows it).
+floor, which is the same on every machine; a machine whose load changes between the canonical solution and the sample
+(CPU time hardly follows it).
 """
 
 import dataclasses
