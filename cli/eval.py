@@ -12,7 +12,7 @@ from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.decoding.settings import Sampling
 
 if TYPE_CHECKING:
-    from mindgeex.eval.engines.engine import Engine
+    from mindgeex.eval.execution.engines.engine import Engine
 
 
 def run(
@@ -75,7 +75,7 @@ def run(
     from mindgeex.eval import generations as external
     from mindgeex.eval import page, report, runner
     from mindgeex.eval.benchmarks import benchmark as named
-    from mindgeex.eval.job import MIB, Limits
+    from mindgeex.eval.execution.job import MIB, Limits
     from mindgeex.eval.stages import Completer
 
     if canonical + (checkpoint is not None) + (generations is not None) + (endpoint is not None) != 1:
@@ -147,8 +147,8 @@ def report(folder: Annotated[Path, tyro.conf.Positional]) -> None:
 @contextlib.contextmanager
 def open_engine(kind: Literal["local", "ray"], workers: int, address: str | None) -> "Iterator[Engine]":
     """Where programs are executed, for the block; Ray's workers are those that also build corpora."""
-    from mindgeex.eval.engines.local import LocalEngine
-    from mindgeex.eval.engines.ray import RayEngine
+    from mindgeex.eval.execution.engines.local import LocalEngine
+    from mindgeex.eval.execution.engines.ray import RayEngine
 
     if kind == "ray":
         from mindgeex.data.ray_engine import ray_pool

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.job import Limits
 
 CPU_FACTOR = 100
 GATE_FACTOR = 10

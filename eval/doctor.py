@@ -10,11 +10,11 @@ from functools import partial
 from mindgeex.common.doctor import Tool
 from mindgeex.common.errors import UserError
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
-from mindgeex.eval.engines.engine import Work, Workshop
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.engines.engine import Work, Workshop
+from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.execution.sandbox import Sandbox
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.language import Language, Library
-from mindgeex.eval.sandbox import Sandbox
 
 
 def tools(languages: Iterable[str], required: Iterable[str], run: bool = False) -> Iterator[Tool]:

@@ -17,8 +17,8 @@ from mindgeex.common.errors import UserError
 from mindgeex.common.files import atomic_file, read_json, write_json
 from mindgeex.common.versions import versions
 from mindgeex.eval.calibration import Allowance
-from mindgeex.eval.engines.engine import Engine, machine
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.engines.engine import Engine, machine
+from mindgeex.eval.execution.job import Limits
 from mindgeex.eval.problem import Problem
 from mindgeex.eval.results import Row, Rows, read_rows
 

@@ -2,8 +2,9 @@
 
 Covers: a health gate (a problem whose own solution fails here is named, with the reason, and left out of the score);
 completions of a model, or from a file; every post-processing that was chosen, side by side; CPU limits that follow the
-machine (calibration.py); executing on several cores, or machines (engines/); going on after a kill -9 where it stopped,
-executing nothing twice; executing identical programs of a problem once; reading a finished run from its folder.
+machine (calibration.py); executing on several cores, or machines (execution/engines/); going on after a kill -9 where
+it stopped, executing nothing twice; executing identical programs of a problem once; reading a finished run from its
+folder.
 Does not cover: finding out whether a problem is flaky. The own solution of one that is known to be (Go/95 of
 HumanEval-X) is tried up to ten times, so that the set of scored problems does not change by chance; samples once.
 
@@ -21,10 +22,10 @@ from mindgeex.eval import folder as files
 from mindgeex.eval.benchmarks import benchmark as named
 from mindgeex.eval.benchmarks.benchmark import Benchmark, Dataset
 from mindgeex.eval.calibration import CPU_FACTOR, Allowance
-from mindgeex.eval.engines.engine import Engine
-from mindgeex.eval.engines.local import LocalEngine
+from mindgeex.eval.execution.engines.engine import Engine
+from mindgeex.eval.execution.engines.local import LocalEngine
+from mindgeex.eval.execution.job import Limits
 from mindgeex.eval.generations import Generations
-from mindgeex.eval.job import Limits
 from mindgeex.eval.problem import Problem
 from mindgeex.eval.results import Row, passed
 from mindgeex.eval.stages import Completer, Stages

@@ -17,8 +17,8 @@ from mindgeex.common.progress import progress
 from mindgeex.eval import folder as files
 from mindgeex.eval.benchmarks.benchmark import Benchmark
 from mindgeex.eval.calibration import Allowance
-from mindgeex.eval.engines.engine import Engine, Work
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.engines.engine import Engine, Work
+from mindgeex.eval.execution.job import Limits
 from mindgeex.eval.problem import Problem
 from mindgeex.eval.results import Row, Rows, passed, read_rows
 from mindgeex.model_zoo.decoding.stops import Stop

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval.job import MIB, Limits
+from mindgeex.eval.execution.job import MIB, Limits
 
 COMPILE_LIMITS = Limits(cpu_s=30, wall_s=125.0, memory_bytes=2048 * MIB, files_bytes=128 * MIB)
 """For compilers, which run in the sandbox too: a small program may ask them for endless work."""
@@ -33,7 +33,7 @@ class Toolchain:
     compile: str | None = None
     """Shell script that turns the sources into the file `program`; None where nothing is compiled so."""
     service: tuple[str, ...] | None = None
-    """In place of `compile`: a compiler that stays (eval/service.py), for languages with one source file. Its last
+    """In place of `compile`: a compiler that stays (execution/service.py), for languages with one source file. Its last
     argument will be the descriptor it writes to."""
     folders: Mapping[str, str] = field(default_factory=dict)
     """Folder or file of the host -> where the sandbox shows it."""

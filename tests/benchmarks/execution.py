@@ -25,16 +25,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
+from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.execution.sandbox import Sandbox
+from mindgeex.eval.execution.verdict import Verdict, execute
 from mindgeex.eval.generations import Generations
-from mindgeex.eval.job import Limits
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.crates import CRATES
 from mindgeex.eval.languages.go import ASSERT_SOURCE
 from mindgeex.eval.languages.javascript import package
 from mindgeex.eval.problem import Problem
 from mindgeex.eval.runner import run as execute_run
-from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.verdict import Verdict, execute
 
 WORKERS = 2
 TESTIFY = Path("/usr/share/gocode")

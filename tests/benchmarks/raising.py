@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X, KNOWN_DEFECTS
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.execution.sandbox import Sandbox
+from mindgeex.eval.execution.verdict import Outcome, Verdict, execute
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.problem import Kept, Problem
-from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.verdict import Outcome, Verdict, execute
 
 WORKERS = 2
 RAISES = {

@@ -6,12 +6,12 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.execution.sandbox import Sandbox
+from mindgeex.eval.execution.verdict import Outcome, execute
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.language import Toolchain
 from mindgeex.eval.problem import Kept
-from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.verdict import Outcome, execute
 
 QUICK = Limits(cpu_s=4, wall_s=60.0)
 

@@ -9,7 +9,7 @@ from mindgeex.eval import report
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.benchmarks.source import SHIPPED
 from mindgeex.eval.calibration import Allowance
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.job import Limits
 from mindgeex.eval.runner import Run, run
 from tests.eval.completers import Recital
 

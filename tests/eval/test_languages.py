@@ -4,10 +4,10 @@ import pytest
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
+from mindgeex.eval.execution.verdict import Verdict
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.cpp import HEADERS, begins_with_headers
 from mindgeex.eval.problem import Kept
-from mindgeex.eval.verdict import Verdict
 
 pytestmark = pytest.mark.toolchain
 

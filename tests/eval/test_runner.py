@@ -20,12 +20,12 @@ from mindgeex.common.errors import UserError
 from mindgeex.eval.benchmarks.benchmark import Dataset
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X, KNOWN_DEFECTS
 from mindgeex.eval.benchmarks.source import SHIPPED
-from mindgeex.eval.engines import engine as engine_module
-from mindgeex.eval.engines.local import LocalEngine
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.engines import engine as engine_module
+from mindgeex.eval.execution.engines.local import LocalEngine
+from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.execution.verdict import Verdict
 from mindgeex.eval.results import Rows
 from mindgeex.eval.runner import read, run
-from mindgeex.eval.verdict import Verdict
 from tests.eval.completers import Recital, Varied
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
@@ -169,9 +169,9 @@ KILLED = """
 import hashlib
 from pathlib import Path
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X, KNOWN_DEFECTS
-from mindgeex.eval.engines.local import LocalEngine
+from mindgeex.eval.execution.engines.local import LocalEngine
 from mindgeex.eval.runner import read, run
-from mindgeex.eval.verdict import Verdict
+from mindgeex.eval.execution.verdict import Verdict
 from tests.eval.completers import Varied
 
 class Telling(LocalEngine):

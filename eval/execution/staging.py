@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 """The installed rooms, with the problems' solutions: hidden where they lie within a folder that is shown."""
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 

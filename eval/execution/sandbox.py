@@ -24,12 +24,12 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval import guard
-from mindgeex.eval.job import MIB, NOBODY, WORK, Channel, Job, Result, pipe
-from mindgeex.eval.seccomp import refused_calls
-from mindgeex.eval.service import Services
-from mindgeex.eval.staging import mount_options, stage
-from mindgeex.eval.watch import Watch
+from mindgeex.eval.execution import guard
+from mindgeex.eval.execution.job import MIB, NOBODY, WORK, Channel, Job, Result, pipe
+from mindgeex.eval.execution.seccomp import refused_calls
+from mindgeex.eval.execution.service import Services
+from mindgeex.eval.execution.staging import mount_options, stage
+from mindgeex.eval.execution.watch import Watch
 
 
 class Sandbox:

@@ -3,8 +3,8 @@
 import concurrent.futures
 from collections.abc import Generator, Sequence
 
-from mindgeex.eval.engines.engine import Tools, Work, Workshop, machine
-from mindgeex.eval.verdict import Outcome
+from mindgeex.eval.execution.engines.engine import Tools, Work, Workshop, machine
+from mindgeex.eval.execution.verdict import Outcome
 
 
 class LocalEngine:

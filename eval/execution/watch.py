@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from mindgeex.eval.job import WORK, Channel, Limits, Result
+from mindgeex.eval.execution.job import WORK, Channel, Limits, Result
 
 TICK_S = 0.1
 """Seconds between two looks at the process tree's memory and CPU time."""

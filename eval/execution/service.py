@@ -15,12 +15,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mindgeex.eval.job import Channel, Job, Result, pipe
+from mindgeex.eval.execution.job import Channel, Job, Result, pipe
+from mindgeex.eval.execution.watch import Watch
 from mindgeex.eval.languages.language import COMPILE_LIMITS, Toolchain
-from mindgeex.eval.watch import Watch
 
 if TYPE_CHECKING:
-    from mindgeex.eval.sandbox import Sandbox
+    from mindgeex.eval.execution.sandbox import Sandbox
 
 MOST_REQUESTS = 500
 """After which a service makes room for a fresh one."""

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from mindgeex.eval import verdict
-from mindgeex.eval.job import MIB, Limits
+from mindgeex.eval.execution import verdict
+from mindgeex.eval.execution.job import MIB, Limits
+from mindgeex.eval.execution.sandbox import Sandbox
+from mindgeex.eval.execution.staging import PROJECT
+from mindgeex.eval.execution.verdict import Outcome, execute
 from mindgeex.eval.languages import LANGUAGES
-from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.staging import PROJECT
-from mindgeex.eval.verdict import Outcome, execute
 from tests.eval.conftest import toolchain_or_reason
 
 pytestmark = pytest.mark.toolchain

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval.engines.engine import Tools, Work, Workshop, machine
-from mindgeex.eval.verdict import Outcome
+from mindgeex.eval.execution.engines.engine import Tools, Work, Workshop, machine
+from mindgeex.eval.execution.verdict import Outcome
 
 MAX_ATTEMPTS = 5
 """Workers that may die on one program before the run is given up."""

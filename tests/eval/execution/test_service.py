@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval import service as module
+from mindgeex.eval.execution import service as module
+from mindgeex.eval.execution.sandbox import Sandbox
 from mindgeex.eval.languages.language import Toolchain
-from mindgeex.eval.sandbox import Sandbox
 from tests.eval.conftest import toolchain_or_reason
 
 pytestmark = pytest.mark.toolchain
@@ -95,7 +95,7 @@ def test_a_program_that_breaks_the_compiler_breaks_no_other(own_sandbox, java):
 
 
 def test_a_service_with_nothing_to_do_ends(own_sandbox, java, monkeypatch):
-    monkeypatch.setattr("mindgeex.eval.watch.REST_S", 0.2)
+    monkeypatch.setattr("mindgeex.eval.execution.watch.REST_S", 0.2)
     before = set(services())
     own_sandbox.services.compile(java, GOOD)
     deadline = time.monotonic() + 20

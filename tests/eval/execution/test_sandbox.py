@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval.guard import VARIABLE
-from mindgeex.eval.job import MIB, Channel, Job
-from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.seccomp import refused_calls
-from mindgeex.eval.staging import PROJECT
-from mindgeex.eval.verdict import Verdict
-from mindgeex.eval.watch import tree_usage
+from mindgeex.eval.execution.guard import VARIABLE
+from mindgeex.eval.execution.job import MIB, Channel, Job
+from mindgeex.eval.execution.sandbox import Sandbox
+from mindgeex.eval.execution.seccomp import refused_calls
+from mindgeex.eval.execution.staging import PROJECT
+from mindgeex.eval.execution.verdict import Verdict
+from mindgeex.eval.execution.watch import tree_usage
 
 pytestmark = pytest.mark.toolchain
 NO_TESTS = ""
@@ -120,7 +120,7 @@ def test_stop_ends_what_runs(mark):
 def test_killing_the_harness_ends_its_sandboxes(mark):
     """kill -9 of the harness leaves no sandboxed process: nobody is there to clean up."""
     script = (
-        "from mindgeex.eval.job import *\nfrom mindgeex.eval.sandbox import *\n"
+        "from mindgeex.eval.execution.job import *\nfrom mindgeex.eval.execution.sandbox import *\n"
         f"Sandbox().run(Job(('sh', '-c', ': {mark}; echo; sleep 99'), limits=Limits(wall_s=99.0)))"
     )
     child = subprocess.Popen([sys.executable, "-c", script])
@@ -138,8 +138,8 @@ def test_killing_the_harness_ends_its_sandboxes(mark):
 
 BUSY = """
 import threading
-from mindgeex.eval.job import Job
-from mindgeex.eval.sandbox import Sandbox
+from mindgeex.eval.execution.job import Job
+from mindgeex.eval.execution.sandbox import Sandbox
 
 sandbox = Sandbox()
 print("ready", flush=True)
@@ -207,8 +207,8 @@ def test_it_works_without_root_too():
 import site
 for path in {packages!r}:
     site.addsitedir(path)
-from mindgeex.eval.job import Channel, Job
-from mindgeex.eval.sandbox import Sandbox
+from mindgeex.eval.execution.job import Channel, Job
+from mindgeex.eval.execution.sandbox import Sandbox
 sandbox, channel = Sandbox(), Channel()
 result = sandbox.run(Job(("sh", "-c", f"id -u; echo proof >/dev/fd/{{channel.number}}")), channel)
 print(sandbox.description, result)

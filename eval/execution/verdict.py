@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from mindgeex.eval.job import MIB, Channel, Job, Limits, Result
+from mindgeex.eval.execution.job import MIB, Channel, Job, Limits, Result
+from mindgeex.eval.execution.sandbox import Sandbox
+from mindgeex.eval.execution.watch import MOST_FILES
 from mindgeex.eval.languages.language import COMPILE_LIMITS, Language, Proof, Toolchain
-from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.watch import MOST_FILES
 
 
 class Verdict(str, Enum):

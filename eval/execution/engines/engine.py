@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.execution.sandbox import Sandbox
+from mindgeex.eval.execution.verdict import Outcome, Verdict, execute
 from mindgeex.eval.languages import LANGUAGES
-from mindgeex.eval.sandbox import Sandbox
-from mindgeex.eval.verdict import Outcome, Verdict, execute
 
 MAX_KILLS = 3
 """A program that is killed so often, and not for passing a limit, is judged by that."""

@@ -16,9 +16,9 @@ from mindgeex.common.errors import UserError
 from mindgeex.data.ray_engine import ray_pool
 from mindgeex.eval.benchmarks.benchmark import Dataset
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
-from mindgeex.eval.engines.engine import Tools, Work
-from mindgeex.eval.engines.ray import Pool, RayEngine, Task, perform
-from mindgeex.eval.job import Limits
+from mindgeex.eval.execution.engines.engine import Tools, Work
+from mindgeex.eval.execution.engines.ray import Pool, RayEngine, Task, perform
+from mindgeex.eval.execution.job import Limits
 from mindgeex.eval.runner import Run, read, run
 from tests.eval.completers import Recital, Varied
 
