@@ -1,7 +1,7 @@
 """C++: g++ with -std=c++11, as published. The tests are a `main` that ends with the program's last brace.
 
-The headers with which every program of HumanEval-X begins are compiled once (prepared.py) and given to the compiler in
-that form, if a program includes all of them before anything else: then it means the same.
+The headers with which every program of HumanEval-X begins are compiled once (common/prepared.py) and given to the
+compiler in that form, if a program includes all of them before anything else: then it means the same.
 """
 
 import os
@@ -10,8 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from mindgeex.common.prepared import build, prepared
 from mindgeex.eval.languages.language import Language, Library, Proof, Toolchain, ask
-from mindgeex.eval.languages.prepared import build, prepared
 
 FLAGS = ("-std=c++11", "-w")
 HEADERS = ("stdlib.h", "algorithm", "math.h", "stdio.h", "vector", "string", "climits", "cstring", "iostream")

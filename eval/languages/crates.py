@@ -9,7 +9,7 @@ Does not cover: versions of regex that need further crates (from 1.9 on).
 from dataclasses import dataclass
 from pathlib import Path
 
-from mindgeex.eval.languages.prepared import build, prepared
+from mindgeex.common.prepared import build, prepared
 
 REGISTRY = Path("/usr/share/cargo/registry")
 """Where Debian's librust-*-dev packages put their sources."""

@@ -10,8 +10,8 @@ import re
 import tempfile
 from pathlib import Path
 
+from mindgeex.common.prepared import build
 from mindgeex.eval.languages.language import Language, Proof, Toolchain, ask
-from mindgeex.eval.languages.prepared import build
 
 ASSERT_PATH = "github.com/stretchr/testify/assert"
 ASSERT_SOURCE = Path(__file__).parent / "go_assert" / "assert.go"

@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+from mindgeex.common.prepared import build, prepared
 from mindgeex.eval.languages.language import Language, Proof, Toolchain, ask, place
-from mindgeex.eval.languages.prepared import build, prepared
 
 SERVICE = Path(__file__).parent / "java_service" / "Service.java"
 INSIDE = "/opt/java-service"

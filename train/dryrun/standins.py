@@ -7,14 +7,12 @@ the plugin's own symbol tables; nothing of CANN is copied. That suffices to comp
 Covers: x86-64 and aarch64 Linux with a C compiler. Does not cover: running anything on a stand-in.
 """
 
-import hashlib
 import os
 import platform
 import re
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mindgeex.common.errors import UserError
-from mindgeex.common.files import PARTIAL
+from mindgeex.common.prepared import build, prepared
 
 MACHINES = {"x86_64": 62, "aarch64": 183}
 LIBRARIES = (
@@ -36,7 +34,6 @@ ELSEWHERE = re.compile(r"__|_?Py|_ITM_|_ZTH|_ZNK?9mindspore")
 SYSTEM = re.compile(r"(lib(c|m|stdc\+\+|gcc_s|gomp|pthread|dl|rt)|ld-linux[\w-]*)\.so")
 SYMBOL = np.dtype({"names": ["name", "section"], "formats": ["<u4", "<u2"], "offsets": [0, 6], "itemsize": 24})
 DYNAMIC_SYMBOLS = 11
-TIMEOUT_S = 300
 
 
 def symbols(path: Path) -> tuple[set[str], set[str]]:
@@ -97,7 +94,7 @@ def cann_libraries(environment: Mapping[str, str]) -> Path | None:
     return next((folder for folder in folders if (folder / "libascendcl.so").is_file()), None)
 
 
-def build_standins(cache: Path | None = None) -> Path:
+def build_standins() -> Path:
     """Compiles them into the user's cache, the first time for a MindSpore.
 
     Returns:
@@ -116,19 +113,8 @@ def build_standins(cache: Path | None = None) -> Path:
         raise UserError(f"a simulated cluster needs x86_64 or aarch64, not {platform.machine()}")
     libraries = Path(spec.origin).parent / "lib"
     stat = (libraries / "plugin" / "libmindspore_ascend.so.2").stat()
-    name = hashlib.sha256(f"{libraries} {stat.st_size} {stat.st_mtime_ns} {LIBRARIES}".encode()).hexdigest()[:16]
-    folder = (cache or Path.home() / ".cache" / "mindgeex") / f"standins-{name}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, suffix=PARTIAL) as scratch:
-            made = Path(scratch) / folder.name
-            compile_standins(compiler, missing_names(libraries), made)
-            try:
-                os.replace(made, folder)
-            except OSError:  # another process was first
-                if not folder.is_dir():
-                    raise
-    return folder
+    made_from = [libraries, stat.st_size, stat.st_mtime_ns, *LIBRARIES]
+    return prepared("standins", made_from, lambda folder: compile_standins(compiler, missing_names(libraries), folder))
 
 
 def compile_standins(compiler: str, names: list[str], folder: Path) -> None:
@@ -140,7 +126,7 @@ def compile_standins(compiler: str, names: list[str], folder: Path) -> None:
 
     def link(name: str, *words: str) -> None:
         command = [compiler, "-w", "-shared", "-fPIC", "-fno-builtin", f"-Wl,-soname,lib{name}.so", *words]
-        subprocess.run([*command, "-o", str(target / f"lib{name}.so")], check=True, timeout=TIMEOUT_S)
+        build([*command, "-o", str(target / f"lib{name}.so")], folder)
 
     link("ascendcl", str(source))
     for name in LIBRARIES:

@@ -1,23 +1,21 @@
-"""Compiles the C++ files of this folder for this machine's processor, once, into the user's cache folder.
+"""Compiles C++ files for this machine's processor, once, into the user's cache (common/prepared.py).
 
-The library's name is a hash of the sources, the compiler, its options and the processor, so a changed one is never
-mistaken for another, and processes that compile at the same time publish the same thing.
+A library is named after its sources, the compiler, its options and the processor, so a changed one is never mistaken
+for another.
 Covers: g++ on Linux. Does not cover: other compilers; without one, decoding runs as a MindSpore graph.
 """
 
-import hashlib
 import platform
 import shutil
-import subprocess
-import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from mindgeex.common.files import PARTIAL
+from mindgeex.common.errors import UserError
+from mindgeex.common.prepared import build, prepared
 
 SOURCES = Path(__file__).parent
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC")
-TIMEOUT_S = 300
 
 
 class CannotCompile(Exception):
@@ -26,25 +24,38 @@ class CannotCompile(Exception):
 
 @cache
 def library_file(folder: Path | None = None) -> Path:
-    """The compiled library, in `folder` or in the user's cache; takes seconds the first time.
+    """The compiled library of decoding, in `folder` or in the user's cache; takes seconds the first time.
+
+    Raises:
+        CannotCompile: see `shared_library`.
+    """
+    return shared_library("decoding", SOURCES, OPTIONS, folder)
+
+
+def shared_library(name: str, sources: Path, options: Sequence[str], folder: Path | None = None) -> Path:
+    """All C++ files of a folder as one library.
+
+    Args:
+        name: of the library, for people.
+        sources: the folder with the .cc files, and the .h files that they include.
+        options: of the compiler.
+        folder: where to keep it, if not in the user's cache.
 
     Raises:
         CannotCompile: no g++ here, it fails, or there is nowhere to write.
     """
     compiler, version = find_compiler()
+    units = sorted(sources.glob("*.cc"))
+
+    def make(made: Path) -> None:
+        build([compiler, *options, *map(str, units), "-o", str(made / f"{name}.so")])
+
     try:
-        folder = folder or Path.home() / ".cache" / "mindgeex"
-        path = folder / f"decoding-{_fingerprint(version)}.so"
-        if not path.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            # A folder of its own: others may be compiling the same at this moment.
-            with tempfile.TemporaryDirectory(dir=folder, suffix=PARTIAL) as scratch:
-                made = Path(scratch) / path.name
-                _output([compiler, *OPTIONS, str(SOURCES / "forward.cc"), "-o", str(made)])
-                made.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise CannotCompile(f"the library cannot be written: {error}") from None
-    return path
+        texts = [f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in (*sorted(sources.glob("*.h")), *units)]
+        made_from = [version, *options, platform.machine(), _processor(), *texts]
+        return prepared(name, made_from, make, folder) / f"{name}.so"
+    except (UserError, OSError) as error:
+        raise CannotCompile(str(error)) from None
 
 
 def find_compiler() -> tuple[str, str]:
@@ -56,16 +67,10 @@ def find_compiler() -> tuple[str, str]:
     compiler = shutil.which("g++")
     if compiler is None:
         raise CannotCompile("there is no g++ here (Debian, Ubuntu: apt install g++)")
-    return compiler, _output([compiler, "--version"])
-
-
-def _fingerprint(version: str) -> str:
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cc")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    for fact in (version, *OPTIONS, platform.machine(), _processor()):
-        digest.update(fact.encode() + b"\0")
-    return digest.hexdigest()[:16]
+    try:
+        return compiler, build([compiler, "--version"])
+    except UserError as error:
+        raise CannotCompile(str(error)) from None
 
 
 def _processor() -> str:
@@ -76,14 +81,3 @@ def _processor() -> str:
         return ""
     wanted = ("flags", "Features", "model", "CPU part")
     return "\n".join(sorted({line for line in lines if line.split("\t")[0].strip() in wanted}))
-
-
-def _output(command: list[str]) -> str:
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotCompile(f"{command[0]} does not run: {error}") from None
-    if ran.returncode:
-        said = [line for line in ran.stderr.splitlines() if "error" in line] or ran.stderr.splitlines()
-        raise CannotCompile(f"{command[0]} fails: {said[0] if said else f'exit code {ran.returncode}'}")
-    return ran.stdout
