@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +14,7 @@ from mindgeex.model_zoo.config import load_model_config
 from mindgeex.model_zoo.sharding import cuts_of, sharding_plan
 from mindgeex.train.dryrun.graph import find_graph, read_graph
 from mindgeex.train.dryrun.standins import cluster_environment
+from tests.train.dryrun.conftest import needs_standins
 
 DP, MP = 2, 4
 SMALL = {
@@ -27,10 +26,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),  # two compilations, on a busy machine
     pytest.mark.skipif(importlib.util.find_spec("mindformers") is None, reason="no mindformers"),
-    pytest.mark.skipif(
-        shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"),
-        reason="stand-ins need a C compiler",
-    ),
+    needs_standins,
 ]
 
 

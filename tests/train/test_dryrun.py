@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-import platform
-import shutil
 
 import numpy as np
 import pytest
@@ -20,10 +18,8 @@ from mindgeex.train.dryrun.plan import make_plan
 from mindgeex.train.dryrun.report import as_json, sections, summary_lines
 from mindgeex.train.parallel_config import ParallelConfig
 from mindgeex.train.pipeline import check_micro_batches
+from tests.train.dryrun.conftest import needs_standins
 
-needs_compiler = pytest.mark.skipif(
-    shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"), reason="stand-ins need a C compiler"
-)
 SMALL = {
     "num_layers": 2, "hidden_size": 512, "num_heads": 8, "feed_forward_size": 2048, "vocab_size": 1024,
     "seq_length": 256, "eod_id": 0,
@@ -40,7 +36,7 @@ def small_plan(tmp_path, family="codegeex", rank=0, settings=(), **parallel):
     return make_plan(load_recipe("codegeex_tiny", settings), rank, cache=tmp_path / "plans")
 
 
-@needs_compiler
+@needs_standins
 @pytest.mark.parametrize("family", ["codegeex", "gpt_neox"])
 def test_a_step_on_eight_simulated_npus_sums_twice_a_block_and_never_gathers_logits(tmp_path, family):
     plan = small_plan(tmp_path, family)
@@ -67,7 +63,7 @@ def test_a_step_on_eight_simulated_npus_sums_twice_a_block_and_never_gathers_log
     assert again == plan  # from the cache
 
 
-@needs_compiler
+@needs_standins
 def test_on_1536_npus_a_layer_is_shared_inside_a_server_and_optimizer_states_across(tmp_path):
     rank = 1535
     plan = small_plan(

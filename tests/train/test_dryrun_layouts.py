@@ -8,8 +8,6 @@ families. Does not cover: level3 with stages, which MindSpore 2.9 does not compi
 import collections
 import dataclasses
 import json
-import platform
-import shutil
 
 import pytest
 
@@ -19,11 +17,9 @@ from mindgeex.train.config import load_recipe
 from mindgeex.train.dryrun import analytic
 from mindgeex.train.dryrun.compiled import read_step
 from mindgeex.train.dryrun.plan import Plan
+from tests.train.dryrun.conftest import needs_standins
 from tests.train.dryrun.ranks import print_ranks
 
-needs_compiler = pytest.mark.skipif(
-    shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"), reason="stand-ins need a C compiler"
-)
 SIZES = {
     "hidden_size": 512, "num_heads": 8, "feed_forward_size": 2048, "vocab_size": 1024, "seq_length": 256, "eod_id": 0,
 }  # fmt: skip
@@ -82,7 +78,7 @@ def counted(items):
     return counts
 
 
-@needs_compiler
+@needs_standins
 @pytest.mark.timeout(600)  # all cases are compiled before the first
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: "-".join(map(str, CASES[number][:3])))
 def test_layouts_products_and_collectives_of_the_compiled_step_are_those_that_follow_from_sizes(plans, number):

@@ -3,12 +3,8 @@
 import dataclasses
 import json
 import math
-import platform
 import re
-import shutil
 from collections import Counter
-
-import pytest
 
 from mindgeex.common.config import as_tree
 from mindgeex.model_zoo.config import load_model_config
@@ -16,6 +12,7 @@ from mindgeex.train.config import load_recipe
 from mindgeex.train.dryrun.estimate import accesses, layer_bytes
 from mindgeex.train.dryrun.graph import COLLECTIVES, PRODUCTS, TENSOR, find_graph
 from mindgeex.train.parallel_config import ParallelConfig
+from tests.train.dryrun.conftest import needs_standins
 from tests.train.dryrun.ranks import print_ranks
 
 OPERATOR = re.compile(r"  %\d+\([^)]*\) = (?:PrimFunc_)?(\w+)\(")
@@ -60,9 +57,7 @@ def counted(text: str) -> Counter:
     return counts
 
 
-@pytest.mark.skipif(
-    shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"), reason="stand-ins need a C compiler"
-)
+@needs_standins
 def test_a_layer_more_reads_and_writes_as_many_values_as_the_formula_says(tmp_path):
     recipes = {}
     for family, dropout in (("codegeex", 0.1), ("gpt_neox", 0.0)):

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import platform
-import shutil
 
 import pytest
 
@@ -17,10 +15,8 @@ from mindgeex.train.dryrun.plan import Plan, compile_plan, make_plan
 from mindgeex.train.dryrun.report import as_json, compilation_line
 from mindgeex.train.parallel_config import ParallelConfig
 from mindgeex.train.pipeline import stages
+from tests.train.dryrun.conftest import needs_standins
 
-needs_compiler = pytest.mark.skipif(
-    shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"), reason="stand-ins need a C compiler"
-)
 SIZES = {
     "hidden_size": 64, "num_heads": 4, "feed_forward_size": 256, "vocab_size": 256, "seq_length": 32, "eod_id": 0,
 }  # fmt: skip
@@ -106,7 +102,7 @@ def test_all_layers_are_taken_where_two_shallow_models_do_not_show_what_more_are
     assert line.startswith("compiled all 5 layers (3 and 4 layers do not show what more are")
 
 
-@needs_compiler
+@needs_standins
 @pytest.mark.parametrize(
     ("family", "layers", "rank", "settings"),
     [

@@ -7,8 +7,6 @@ The layouts are those by which checkpoints are cut.
 
 import copy
 import dataclasses
-import platform
-import shutil
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from mindgeex.model_zoo.checkpoints.names import Row
 from mindgeex.model_zoo.checkpoints.reshard import shards, split
 from mindgeex.model_zoo.config import load_model_config
 from tests.train.dryrun.cluster import Npu
+from tests.train.dryrun.conftest import needs_standins
 from tests.train.dryrun.graph_text import Name
 from tests.train.dryrun.ranks import Compiled, compile_ranks
 from tests.train.dryrun.slices import MOMENTS, plain, slices
@@ -26,10 +25,7 @@ from tests.train.dryrun.steps import MAX_NORM, Problem, check, evaluated, recipe
 
 pytestmark = [
     pytest.mark.timeout(900),  # ten compilations, on a busy machine
-    pytest.mark.skipif(
-        shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"),
-        reason="stand-ins need a C compiler",
-    ),
+    needs_standins,
 ]
 SIZES = {
     "num_layers": 2, "hidden_size": 16, "num_heads": 4, "feed_forward_size": 24, "vocab_size": 12, "seq_length": 5,

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +15,7 @@ from mindgeex.train.config import load_recipe
 from mindgeex.train.dryrun.graph import find_graph, read_graph, runs_of_graphs
 from mindgeex.train.dryrun.short_gradients import shortened
 from mindgeex.train.dryrun.standins import cluster_environment
+from tests.train.dryrun.conftest import needs_standins
 
 CALLS = """
 # IR entry: @step_1
@@ -75,9 +74,7 @@ def test_a_gradient_is_shortened_only_where_nothing_else_is_asked_for():
     assert other({})(None, None, None) == "as it was"
 
 
-@pytest.mark.skipif(
-    shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"), reason="stand-ins need a C compiler"
-)
+@needs_standins
 def test_short_gradients_change_no_layout_no_collective_and_no_product(tmp_path):
     sizes = tmp_path / "model.yaml"
     small = {"num_layers": 2, "hidden_size": 64, "num_heads": 4, "feed_forward_size": 256, "vocab_size": 256}

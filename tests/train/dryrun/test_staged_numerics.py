@@ -4,21 +4,17 @@ As test_sharded_numerics.py, with messages between stages and gradients that add
 """
 
 import dataclasses
-import platform
-import shutil
 
 import pytest
 
 from mindgeex.model_zoo.config import load_model_config
+from tests.train.dryrun.conftest import needs_standins
 from tests.train.dryrun.ranks import compile_ranks
 from tests.train.dryrun.steps import MAX_NORM, check, evaluated, recipe, solved
 
 pytestmark = [
     pytest.mark.timeout(900),  # fourteen compilations, on a busy machine
-    pytest.mark.skipif(
-        shutil.which("cc") is None or platform.machine() not in ("x86_64", "aarch64"),
-        reason="stand-ins need a C compiler",
-    ),
+    needs_standins,
 ]
 SIZES = {
     "num_layers": 2, "hidden_size": 16, "num_heads": 4, "feed_forward_size": 24, "vocab_size": 12, "seq_length": 4,
