@@ -73,9 +73,10 @@ def run(
         memory_mb: memory each program may use, in MiB.
     """
     from mindgeex.eval import generations as external
-    from mindgeex.eval import page, report, runner
+    from mindgeex.eval import runner
     from mindgeex.eval.benchmarks import benchmark as named
     from mindgeex.eval.execution.job import MIB, Limits
+    from mindgeex.eval.reports import page, report
     from mindgeex.eval.stages import Completer
 
     if canonical + (checkpoint is not None) + (generations is not None) + (endpoint is not None) != 1:
@@ -137,7 +138,8 @@ def report(folder: Annotated[Path, tyro.conf.Positional]) -> None:
     Args:
         folder: --out folder of a finished `mindgeex eval run`.
     """
-    from mindgeex.eval import page, report, runner
+    from mindgeex.eval import runner
+    from mindgeex.eval.reports import page, report
 
     done = runner.read(folder)
     print("\n".join(report.lines(done)))
@@ -207,7 +209,7 @@ def compare(
         first: --out folder of a finished `mindgeex eval run`.
         second: another one, of the same benchmark.
     """
-    from mindgeex.eval.compare import compare_runs, lines
+    from mindgeex.eval.reports.compare import compare_runs, lines
 
     found, differing = compare_runs(first, second)
     print("\n".join([*lines(found), *(f"differs: {line}" for line in differing)]))

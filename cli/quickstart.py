@@ -38,10 +38,10 @@ def quickstart(
     from mindgeex.data.config import BuildConfig, TokenizerConfig
     from mindgeex.data.engines import EngineConfig
     from mindgeex.data.sources.local import default_sources
-    from mindgeex.eval import page as eval_page
-    from mindgeex.eval import report as eval_report
     from mindgeex.eval import runner
     from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
+    from mindgeex.eval.reports import page as eval_page
+    from mindgeex.eval.reports import report as eval_report
     from mindgeex.model_zoo.config import load_model_config
     from mindgeex.model_zoo.decoding.settings import Sampling
     from mindgeex.train import report as train_report

@@ -9,7 +9,7 @@ Does not cover: finding out whether a problem is flaky. The own solution of one 
 HumanEval-X) is tried up to ten times, so that the set of scored problems does not change by chance; samples once.
 
 In the output folder: run.json (settings), problems.jsonl, canonical.jsonl (verdicts of the gate), samples.jsonl
-(completions), results.jsonl (verdicts of the samples' programs), stages.jsonl (seconds and machines); report.py adds
+(completions), results.jsonl (verdicts of the samples' programs), stages.jsonl (seconds and machines); reports/ adds
 score.json and report.html.
 """
 
@@ -35,7 +35,7 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Run:
-    """What a run found; report.py turns it into a score."""
+    """What a run found; reports/ turns it into a score."""
 
     folder: Path
     settings: Row

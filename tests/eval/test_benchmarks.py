@@ -22,8 +22,8 @@ from mindgeex.eval.benchmarks.plus_inputs import python_inputs
 from mindgeex.eval.benchmarks.translation import PAPER_PAIRS, RUST_PAIRS
 from mindgeex.eval.postprocess import RULES
 from mindgeex.eval.problem import Kept
+from mindgeex.eval.reports.scores import figures, rules
 from mindgeex.eval.runner import run
-from mindgeex.eval.scores import figures, rules
 from mindgeex.model_zoo.decoding.stops import Stop, end_of
 
 GOLDEN = Path(__file__).parent / "golden"

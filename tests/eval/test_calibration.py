@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mindgeex.eval import report
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.benchmarks.source import SHIPPED
 from mindgeex.eval.calibration import Allowance
 from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.reports import report
 from mindgeex.eval.runner import Run, run
 from tests.eval.completers import Recital
 

@@ -10,8 +10,8 @@ from mindgeex.common.errors import UserError
 from mindgeex.eval import generations
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.benchmarks.translation import TRANSLATION
+from mindgeex.eval.reports.scores import figures, tally
 from mindgeex.eval.runner import run
-from mindgeex.eval.scores import figures, tally
 
 PROBLEMS = HUMANEVAL_X.load().problems
 

@@ -9,8 +9,8 @@ from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.benchmarks.source import SHIPPED
 from mindgeex.eval.benchmarks.testcases import TestGeneration, assertions
 from mindgeex.eval.mutants import mutants
+from mindgeex.eval.reports.scores import figures, tally
 from mindgeex.eval.runner import run
-from mindgeex.eval.scores import figures, tally
 
 
 def test_each_mistake_is_one_change():

@@ -5,8 +5,8 @@ import pytest
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.postprocess import RULES
 from mindgeex.eval.problem import Kept, Problem
+from mindgeex.eval.reports.scores import figures
 from mindgeex.eval.runner import run
-from mindgeex.eval.scores import figures
 from tests.eval.completers import Recital
 
 

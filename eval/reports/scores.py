@@ -7,7 +7,7 @@ unsolved.
 from collections import Counter
 from collections.abc import Mapping
 
-from mindgeex.eval.metrics import Estimate, estimate, pass_at_k
+from mindgeex.eval.reports.metrics import Estimate, estimate, pass_at_k
 from mindgeex.eval.results import Row, passed
 from mindgeex.eval.runner import Run
 

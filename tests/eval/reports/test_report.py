@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from mindgeex.eval import page, report
 from mindgeex.eval.benchmarks.benchmark import ALL_RULES
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.benchmarks.source import SHIPPED
 from mindgeex.eval.benchmarks.translation import PAPER_PAIRS, TRANSLATION
-from mindgeex.eval.published import TRANSLATION as TRANSLATED
-from mindgeex.eval.published import published
+from mindgeex.eval.reports import page, report
+from mindgeex.eval.reports.published import TRANSLATION as TRANSLATED
+from mindgeex.eval.reports.published import published
+from mindgeex.eval.reports.scores import curve
 from mindgeex.eval.runner import Run, run
-from mindgeex.eval.scores import curve
 from tests.eval.completers import Recital
 
 PLAIN = ' type="text/plain"'

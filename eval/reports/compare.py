@@ -10,8 +10,8 @@ from typing import Any
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.files import read_json
-from mindgeex.eval.metrics import Comparison, compare
-from mindgeex.eval.scores import means
+from mindgeex.eval.reports.metrics import Comparison, compare
+from mindgeex.eval.reports.scores import means
 
 SAME = ("benchmark", "measure", "prompt_version")
 """What has to be equal, or the figures mean different things."""

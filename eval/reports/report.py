@@ -10,10 +10,10 @@ from typing import Any
 from mindgeex.eval.benchmarks import benchmark as named
 from mindgeex.eval.calibration import summary
 from mindgeex.eval.folder import allowance, read_stages
-from mindgeex.eval.metrics import Estimate
+from mindgeex.eval.reports.metrics import Estimate
+from mindgeex.eval.reports.scores import canonical_counts, figures, groups, headline_rows, rules, tally, verdicts
 from mindgeex.eval.results import Row, passed
 from mindgeex.eval.runner import Run
-from mindgeex.eval.scores import canonical_counts, figures, groups, headline_rows, rules, tally, verdicts
 
 
 def lines(run: Run) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mindgeex.common.errors import UserError
-from mindgeex.eval import page
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
-from mindgeex.eval.compare import compare_runs, lines
+from mindgeex.eval.reports import page
+from mindgeex.eval.reports.compare import compare_runs, lines
 from mindgeex.eval.runner import run
 from tests.eval.completers import Recital
 

@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from mindgeex.eval.metrics import bootstrap, compare, estimate, pass_at_k
+from mindgeex.eval.reports.metrics import bootstrap, compare, estimate, pass_at_k
 
 
 @pytest.mark.parametrize("samples", range(1, 8))

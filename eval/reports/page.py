@@ -12,12 +12,12 @@ from mindgeex.common.browser import Record
 from mindgeex.common.files import write_json
 from mindgeex.common.html import Section, write_page
 from mindgeex.eval.execution.verdict import Verdict
-from mindgeex.eval.metrics import Estimate
-from mindgeex.eval.published import KS, SOURCES, published
-from mindgeex.eval.report import known_defects, manifest, percent, score_lines
+from mindgeex.eval.reports.metrics import Estimate
+from mindgeex.eval.reports.published import KS, SOURCES, published
+from mindgeex.eval.reports.report import known_defects, manifest, percent, score_lines
+from mindgeex.eval.reports.scores import canonical_counts, curve, figures, groups, rules, tally, verdicts
 from mindgeex.eval.results import Row
 from mindgeex.eval.runner import Run
-from mindgeex.eval.scores import canonical_counts, curve, figures, groups, rules, tally, verdicts
 
 
 def sections(run: Run) -> list[Section]:

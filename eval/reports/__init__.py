@@ -1,0 +1,1 @@
+"""From rows to figures, lines, score.json and pages; two runs compared."""
