@@ -17,9 +17,11 @@ def room_packages() -> dict[str, str]:
 
 
 PACKAGES = room_packages()
+SUFFIXES = ("yaml", "md", "css", "jsonl", "go", "rs", "java", "h", "cc", "sh")
+"""Of the files of a room that are no Python."""
 
 setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"": [f"**/*.{suffix}" for suffix in ("yaml", "md", "css", "jsonl", "go", "rs", "java", "h", "cc")]},
+    package_data={"": [f"**/*.{suffix}" for suffix in SUFFIXES]},
 )

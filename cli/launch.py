@@ -56,7 +56,8 @@ def launch(
 
     from mindgeex.cli.main import COMMANDS
     from mindgeex.common.files import atomic_file
-    from mindgeex.hccl_configs.launch import LaunchConfig, render
+    from mindgeex.hccl_configs.launch import LaunchConfig
+    from mindgeex.hccl_configs.script import render
 
     if command and command[0] in {words.split()[0] for words in COMMANDS}:
         command = ("python", "-m", "mindgeex.cli.main", *command)

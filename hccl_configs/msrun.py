@@ -6,7 +6,7 @@ By itself msrun dies of SIGTERM and leaves its workers behind, and after a worke
 scheduler, which in turn waits up to MS_NODE_TIMEOUT for the workers that were just killed.
 
 Covers: SIGTERM, which is passed on to the workers; workers of this server that fail, or end without a word to the
-scheduler. Does not cover: workers of other servers, whose own msrun has to be told (the scripts of launch.py do).
+scheduler. Does not cover: workers of other servers, whose own msrun has to be told (the scripts of script.py do).
 """
 
 import contextlib

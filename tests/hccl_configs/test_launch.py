@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from mindgeex.common.errors import UserError
 from mindgeex.hccl_configs.hosts import example_hosts
-from mindgeex.hccl_configs.launch import SETTINGS, LaunchConfig, render
+from mindgeex.hccl_configs.launch import SETTINGS, LaunchConfig
 from mindgeex.hccl_configs.rank_table import make_rank_table, write_rank_table
+from mindgeex.hccl_configs.script import render
 
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 KINDS = ("msrun", "ssh", "rank-table", "slurm", "kubernetes", "modelarts")
@@ -126,9 +127,9 @@ time.sleep(60)
 def test_a_worker_that_does_not_hear_is_killed_in_the_end(tmp_path: Path) -> None:
     (tmp_path / "deaf.py").write_text(DEAF)
     text = render(rank_table_config(tmp_path, ("python", "deaf.py")))
-    assert text.count("sleep 600") == 1
+    assert text.count("grace_s=600\n") == 1
     start = time.monotonic()
-    ran = run(tmp_path / "run.sh", text.replace("sleep 600", "sleep 1"))
+    ran = run(tmp_path / "run.sh", text.replace("grace_s=600", "grace_s=1"))
     assert ran.returncode == 7 and time.monotonic() - start < 40
 
 

@@ -1,0 +1,3 @@
+stop() {
+  kill -TERM "${pids[@]}" 2>/dev/null || true
+}
