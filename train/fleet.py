@@ -148,9 +148,12 @@ class Fleet:
 
     def where(self, rank: int) -> str:
         """A worker's process and host, for people."""
-        worker = self.workers[rank]
-        host = f" on {self.reach.hosts[worker.node]}" if self.is_remote else ""
-        return f"{'not started' if worker.pid is None else f'process {worker.pid}'}{host}"
+        pid = self.workers[rank].pid
+        return f"{'not started' if pid is None else f'process {pid}'}{self.on_host(rank)}"
+
+    def on_host(self, rank: int) -> str:
+        """` on HOST`, or nothing where all workers are on this machine."""
+        return f" on {self.reach.hosts[self.workers[rank].node]}" if self.is_remote else ""
 
     def look(self) -> None:
         """Reads what the agents have said since, and goes on with the start."""

@@ -215,7 +215,7 @@ def _attempt(
     finally:
         for trouble in fleet.close():
             print(trouble, flush=True)
-        watch.relay()
+        watch.console.relay()
 
 
 def _new_logs(run_folder: Path) -> Path:

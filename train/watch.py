@@ -8,10 +8,8 @@ Covers: crashes, signals, deadlocks, processes that stand still, processes that 
 or do not reach the first one. Does not cover: progress that is wrong rather than none.
 """
 
-import contextlib
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +17,12 @@ from typing import Any
 
 from mindgeex.train import launch
 from mindgeex.train.callbacks.heartbeat import INTERVAL_S
+from mindgeex.train.console import Console
 from mindgeex.train.deadlines import Deadlines
 from mindgeex.train.fleet import Fleet, Lost
 from mindgeex.train.rank_log import excerpt_of, missed_another
 
 POLL_S = 0.1
-STATE_INTERVAL_S = 60.0
-NEW_STATE_INTERVAL_S = 10.0
 EVIDENCE_S = 5.0
 """How long a worker that only missed another is no culprit: the other may be slow to leave."""
 SILENT_BEATS = 5
@@ -62,8 +59,7 @@ class Watch:
         self.beat_at = dict.fromkeys(fleet.workers, now)
         self.scheduler_is_known = False
         """Whether its end has been dealt with."""
-        self.relayed_bytes = 0
-        self.shown, self.shown_at = "", now - STATE_INTERVAL_S
+        self.console = Console(fleet, logs)
         self.stops = 0
         """How often the workers were asked to stop."""
 
@@ -80,7 +76,7 @@ class Watch:
         """
         while self.live or any(self.codes.values()):
             time.sleep(POLL_S)
-            self.relay()
+            self.console.relay()
             self.look()
             if stops() > self.stops:
                 self.stops = stops()
@@ -96,7 +92,7 @@ class Watch:
             if self.stops and -signal.SIGTERM in self.codes.values():
                 self.stop_others()  # one was stopped before it could handle it, so none has begun to train
                 return None
-            self.show_state()
+            self.console.show(self.beats)
         return None
 
     @property
@@ -197,32 +193,6 @@ class Watch:
         """To every worker that lives."""
         self.fleet.signal(self.live, number)
 
-    def relay(self) -> None:
-        """Shows what rank 0 has printed since."""
-        with contextlib.suppress(FileNotFoundError), launch.log_path(self.logs, 0).open("rb") as file:
-            file.seek(self.relayed_bytes)
-            data = file.read()
-            self.relayed_bytes += len(data)
-            if data:
-                print(data.decode(errors="replace"), end="", flush=True)
-
-    def show_state(self) -> None:
-        """One line about all ranks: once a minute, and sooner when one enters another stage."""
-        if len(self.fleet.workers) == 1 or not self.beats:
-            return
-        stages = Counter(beat["stage"] for beat in self.beats.values())
-        if waiting := len(self.fleet.workers) - len(self.beats):
-            stages["starting"] = waiting
-        now, line = time.monotonic(), ", ".join(f"{count} {stage}" for stage, count in stages.items())
-        if now - self.shown_at < (STATE_INTERVAL_S if line == self.shown else NEW_STATE_INTERVAL_S):
-            return
-        self.shown, self.shown_at = line, now
-        last = max(beat["step"] for beat in self.beats.values())
-        slowest = min(self.beats.values(), key=lambda beat: (beat["step"], -beat.get("step_s", 0.0)))
-        pace = f", {slowest['step_s']:.3g} s a step" if "step_s" in slowest else ""
-        place = f"rank {slowest['rank']}{self._on_host(slowest['rank'])}, step {slowest['step']}{pace}"
-        print(f"workers: {line}; step {last} (slowest: {place})", flush=True)
-
     def _may_wait(self, rank: int, late: list[int]) -> bool:
         """Whether it waits for one that is in time in a stage that may take longer than a step."""
         if self._stands(rank) or self.beats.get(rank, {}).get("stage") != "training":
@@ -265,7 +235,7 @@ class Watch:
     def _hang(self, rank: int) -> str:
         beat = self.beats.get(rank)
         if beat is None:
-            return f"rank {rank}{self._on_host(rank)} has not started"
+            return f"rank {rank}{self.fleet.on_host(rank)} has not started"
         state = ""
         if self.fleet.workers[rank].is_stopped:
             state = ", stopped by a signal"
@@ -281,13 +251,10 @@ class Watch:
         others = [f"rank {r} {b['stage']} at step {b['step']}" for r, b in self.beats.items() if r != rank]
         return f" (others: {', '.join(others[:8])}{', ...' * (len(others) > 8)})" if others else ""
 
-    def _on_host(self, rank: int) -> str:
-        return f" on {self.fleet.hosts[self.fleet.workers[rank].node].name}" if self.fleet.is_remote else ""
-
     def _failure(self, rank: int, what: str, excerpt: str | None = None, is_user_error: bool = False) -> Failure:
         if excerpt is None:
             excerpt = excerpt_of(launch.log_path(self.logs, rank))
-        self.relay()
+        self.console.relay()
         shown = "" if rank == 0 else excerpt
         return Failure(rank, self.beats.get(rank, {}).get("step", 0), what, shown, is_user_error)
 

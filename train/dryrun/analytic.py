@@ -1,7 +1,7 @@
 """What an NPU of a layout holds, computes and says, from sizes alone: what graph.py reads, without compiling.
 
-The items are those of the compiled graph, counted, so estimate.py makes memory and time of either. What MindSpore's
-partitioner does, as its graphs show it:
+The items are those of the compiled graph, counted, so memory.py and estimate.py make memory and time of either.
+What MindSpore's partitioner does, as its graphs show it:
 
 - every row-parallel product is summed over mp, and so is its derivative; so is the embedding's look-up (float32);
 - a weight that a product reads is gathered in the type of the product, tables and norms in float32 (HSDP);
@@ -21,8 +21,8 @@ from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.sharding import cuts_of, sharding_plan, token_cuts
 from mindgeex.train.batch import BatchConfig, plan_batch
 from mindgeex.train.dryrun import estimate
-from mindgeex.train.dryrun.estimate import Layout
 from mindgeex.train.dryrun.graph import Collective, Product
+from mindgeex.train.dryrun.memory import Layout, memory_lines
 from mindgeex.train.parallel_config import ParallelConfig
 from mindgeex.train.pipeline import layers_of_stage, of_two_stages, optimizer_pieces, stages, stages_of_parameter
 
@@ -206,7 +206,7 @@ def predict(
     memories, times = [], []
     for stage in sorted({0, parallel.pp - 1}):
         held = layouts(model, parallel, stage)
-        lines = estimate.memory(model, compute, parallel, rows, list(held), stage, accumulate)
+        lines = memory_lines(model, compute, parallel, rows, list(held), stage, accumulate)
         memories.append(sum(line.value for line in lines))
         groups = estimate.traffic(
             collectives(model, compute, parallel, rows, stage), parallel, stage * parallel.stage_npus

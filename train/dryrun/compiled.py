@@ -21,8 +21,8 @@ from mindgeex.common.config import as_tree
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.train.config import RunConfig
-from mindgeex.train.dryrun.estimate import Layout, read_layouts
 from mindgeex.train.dryrun.graph import Collective, Product, find_graph, read_graph
+from mindgeex.train.dryrun.memory import Layout, read_layouts
 from mindgeex.train.dryrun.standins import cluster_environment
 from mindgeex.train.parallel_config import ParallelConfig
 

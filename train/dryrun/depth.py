@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.train.dryrun.compiled import Compiled
-from mindgeex.train.dryrun.estimate import Layout
+from mindgeex.train.dryrun.memory import Layout
 from mindgeex.train.parallel_config import ParallelConfig
 from mindgeex.train.pipeline import stages
 

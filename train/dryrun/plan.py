@@ -18,6 +18,7 @@ from mindgeex.train.config import RunConfig
 from mindgeex.train.dryrun import estimate
 from mindgeex.train.dryrun.compiled import Compiled, known_or_compiled
 from mindgeex.train.dryrun.depth import Irregular, extend_step, shallow_layers
+from mindgeex.train.dryrun.memory import Layout, Line, memory_lines
 from mindgeex.train.pipeline import check_micro_batches, check_pieces
 
 Item = TypeVar("Item", estimate.Collective, estimate.Product)
@@ -53,7 +54,7 @@ class Plan:
         return self.rank // self.config.parallel.stage_npus
 
     @property
-    def layouts(self) -> list[estimate.Layout]:
+    def layouts(self) -> list[Layout]:
         """Of the weights."""
         return self.compiled.weights
 
@@ -68,14 +69,14 @@ class Plan:
         return of_one_micro_batch(self.compiled.products, self.config.parallel.pp)
 
     @property
-    def memory(self) -> list[estimate.Line]:
+    def memory(self) -> list[Line]:
         """Bytes by what they are for."""
         return self.memory_if(self.config.parallel.sequence_parallel)
 
-    def memory_if(self, sequence_parallel: bool) -> list[estimate.Line]:
+    def memory_if(self, sequence_parallel: bool) -> list[Line]:
         """The same, if the NPUs of an mp group shared tokens, or did not."""
         parallel = dataclasses.replace(self.config.parallel, sequence_parallel=sequence_parallel)
-        return estimate.memory(
+        return memory_lines(
             self.model, self.config.compute, parallel, self.rows, self.layouts, self.stage, self.batch.accumulate
         )
 

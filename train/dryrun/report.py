@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mindgeex.common.html import Section
 from mindgeex.model_zoo.sharding import shares_tokens
-from mindgeex.train.dryrun.estimate import PUBLISHED, Layout
+from mindgeex.train.dryrun.estimate import PUBLISHED
+from mindgeex.train.dryrun.memory import Layout
 from mindgeex.train.dryrun.plan import Plan
 from mindgeex.train.dryrun.search import Candidate
 

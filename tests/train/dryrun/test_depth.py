@@ -10,7 +10,8 @@ from mindgeex.model_zoo.config import load_model_config
 from mindgeex.train.config import load_recipe
 from mindgeex.train.dryrun.compiled import Compiled, key
 from mindgeex.train.dryrun.depth import Irregular, extend, name_blocks, repetitions, shallow_layers
-from mindgeex.train.dryrun.estimate import Layout, Product
+from mindgeex.train.dryrun.graph import Product
+from mindgeex.train.dryrun.memory import Layout
 from mindgeex.train.dryrun.plan import Plan, compile_plan, make_plan
 from mindgeex.train.dryrun.report import as_json, compilation_line
 from mindgeex.train.parallel_config import ParallelConfig
