@@ -1,4 +1,4 @@
-"""`mindgeex eval run`, `list`, `compare` and `doctor`: parse, call, print."""
+"""`mindgeex eval run`, `report`, `list`, `compare` and `doctor`: parse, call, print."""
 
 import contextlib
 import os
@@ -202,14 +202,20 @@ def list_benchmarks() -> None:
 def compare(
     first: Annotated[Path, tyro.conf.Positional],
     second: Annotated[Path, tyro.conf.Positional],
+    out: Path = Path("comparison.html"),
 ) -> None:
-    """Compare two runs problem by problem: the difference, its error, and whether it could be chance.
+    """Compare two runs problem by problem, as lines and a page: the difference, its error, and whether it is chance.
+
+    Both have to be of the same benchmark, problems, data and number of samples.
 
     Args:
-        first: --out folder of a finished `mindgeex eval run`.
-        second: another one, of the same benchmark.
+        first: --out folder of a finished `mindgeex eval run`: A.
+        second: another one: B.
+        out: the page, with both completions of every problem side by side.
     """
-    from mindgeex.eval.reports.compare import compare_runs, lines
+    from mindgeex.eval.reports import compare_page
+    from mindgeex.eval.reports.compare import lines, pair
 
-    found, differing = compare_runs(first, second)
-    print("\n".join([*lines(found), *(f"differs: {line}" for line in differing)]))
+    found = pair(first, second)
+    print("\n".join(lines(found)))
+    print(f"comparison: {compare_page.write(found, out)}")

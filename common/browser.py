@@ -23,9 +23,10 @@ const lower = (text) => {
   if (!lowered.has(text)) lowered.set(text, text.toLowerCase());
   return lowered.get(text);
 };
+const has = (data, record, word) => lower(record.title).includes(word)
+  || record.rows.flat().some(([, text]) => lower(data.texts[text]).includes(word));
 const select = (data, words, kind) => data.records.filter((record) =>
-  (!kind || record.kind === kind) && words.toLowerCase().split(/\s+/).every((word) => !word
-    || lower(record.title).includes(word) || record.parts.some(([, text]) => lower(data.texts[text]).includes(word))));
+  (!kind || record.kind === kind) && words.toLowerCase().split(/\s+/).every((word) => has(data, record, word)));
 const element = (name, text, into) => {
   const made = document.createElement(name);
   made.textContent = text;
@@ -44,9 +45,14 @@ const start = async (browser) => {
       const details = document.createElement("details");
       element("summary", record.title, details);
       details.addEventListener("toggle", () => {
-        for (const [name, text] of record.parts) {
-          element("h4", name, details);
-          element("pre", data.texts[text], details);
+        for (const row of record.rows) {
+          const beside = element("div", "", details);
+          beside.className = "row";
+          for (const [name, text] of row) {
+            const cell = element("div", "", beside);
+            element("h4", name, cell);
+            element("pre", data.texts[text], cell);
+          }
         }
       }, { once: true });
       list.append(details);
@@ -75,8 +81,8 @@ class Record:
     title: str
     kind: str
     """What can be chosen from a list, such as a verdict."""
-    parts: tuple[tuple[str, str], ...]
-    """Heading and text."""
+    rows: tuple[tuple[tuple[str, str], ...], ...]
+    """Below each other; in a row, beside each other, headings and texts."""
 
 
 def browser(records: Sequence[Record], elsewhere: str) -> str:
@@ -91,7 +97,7 @@ def browser(records: Sequence[Record], elsewhere: str) -> str:
         {
             "title": record.title,
             "kind": record.kind,
-            "parts": [[name, texts.setdefault(text, len(texts))] for name, text in record.parts],
+            "rows": [[[name, texts.setdefault(text, len(texts))] for name, text in row] for row in record.rows],
         }
         for record in records
     ]

@@ -13,13 +13,16 @@ from mindgeex.common.files import atomic_file
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; border-bottom: 1px solid #d6dde6; margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .8rem; border-bottom: 1px solid #e5eaf0; }
+.table { overflow-x: auto; margin: 1rem 0; } table { border-collapse: collapse; }
+td, th { padding: .25rem .8rem; border-bottom: 1px solid #e5eaf0; vertical-align: top; }
 td { overflow-wrap: anywhere; min-width: 6.5rem; }
 th { text-align: left; background: #f3f6f9; } td.number { text-align: right; min-width: 0;
      white-space: nowrap; font-variant-numeric: tabular-nums; }
 pre { background: #f3f6f9; padding: .8rem; overflow-x: auto; font-size: 13px; } svg { max-width: 100%; height: auto; }
 summary { cursor: pointer; } h4 { font-size: .9rem; margin: .8rem 0 .2rem; } h4 + pre { margin-top: 0; }
-.browser input, .browser select { font: inherit; padding: .2rem .5rem; }
+.browser input, .browser select { font: inherit; padding: .2rem .5rem; max-width: 100%; box-sizing: border-box; }
+.row { display: flex; flex-wrap: wrap; column-gap: .8rem; } .row > div { flex: 1 1 20rem; min-width: 0; }
+@media (max-width: 40rem) { td, th { padding: .25rem .4rem; } td { min-width: 5.5rem; } }
 .warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .5rem .8rem; }
 """
 
@@ -51,7 +54,7 @@ class Section:
         """Adds a table; numbers are aligned to the right, integers with thousands separators."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
         body = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
-        self.blocks.append(f"<table><tr>{head}</tr>{body}</table>")
+        self.blocks.append(f'<div class="table"><table><tr>{head}</tr>{body}</table></div>')
         return self
 
     def details(self, summary: str, text: str) -> "Section":
@@ -81,7 +84,8 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
     """Writes the page, atomically."""
     parts = [f"<h2>{html.escape(section.title)}</h2>\n" + "\n".join(section.blocks) for section in sections]
     page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
         f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{''.join(parts)}</body></html>\n"
     )
     with atomic_file(path) as partial:

@@ -26,6 +26,7 @@ SETTINGS, PROBLEMS, STAGES = "run.json", "problems.jsonl", "stages.jsonl"
 CANONICAL, SAMPLES, RESULTS = "canonical.jsonl", "samples.jsonl", "results.jsonl"
 DIFFERING = {"engine": "engines", "machines": "machines", "versions": "versions"}
 """What may differ between the parts of a stage -> where it is listed."""
+SETTINGS_KEYS = ("benchmark", "data", "prompt_version", "measure", "post_processing", "limits", "obstacles", "model")
 STAGE_KEYS = ("stage", "wall_s", *DIFFERING)
 
 
@@ -61,7 +62,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder}: holds no {SETTINGS}: give the --out folder of a `mindgeex eval run`")
     settings = read_json(path)
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not settings.keys() >= {*SETTINGS_KEYS}:
         raise UserError(f"{path}: not the settings of a run: choose another --out, or delete the folder")
     return settings
 

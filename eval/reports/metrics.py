@@ -14,6 +14,8 @@ RESAMPLES = 10_000
 SEED = 20_230_330
 """Every interval is drawn from the same seed, so that the same results always give the same page."""
 
+MCNEMAR, SIGNS = "McNemar", "randomisation"
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -41,6 +43,8 @@ class Comparison:
     high: float
     p_value: float
     """How often random signs of the differences give one as large, if the runs were alike (two-sided)."""
+    method: str
+    """Of the p-value: MCNEMAR, the exact test, where every value is 0 or 1, else SIGNS, at random."""
     better: int
     """Problems on which the second run scores more."""
     worse: int
@@ -107,16 +111,26 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     differences = [after - before for before, after in zip(first, second, strict=True)]
     mean = math.fsum(differences) / len(differences)
     low, high = bootstrap(differences)
+    better, worse = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
+    is_binary = {*first, *second} <= {0.0, 1.0}
     return Comparison(
         difference=mean,
         standard_error=_standard_error(differences),
         low=low,
         high=high,
-        p_value=_sign_test(differences),
-        better=sum(value > 0 for value in differences),
-        worse=sum(value < 0 for value in differences),
+        p_value=_mcnemar(better, worse) if is_binary else _sign_test(differences),
+        method=MCNEMAR if is_binary else SIGNS,
+        better=better,
+        worse=worse,
         problems=len(differences),
     )
+
+
+def _mcnemar(better: int, worse: int) -> float:
+    """Two-sided binomial test of the problems that only one of the two solves; McNemar, Psychometrika 12 (1947)."""
+    changed = better + worse
+    tail = sum(math.comb(changed, count) for count in range(min(better, worse) + 1))
+    return min(1.0, 2 * tail / 2**changed)
 
 
 def _sign_test(differences: Sequence[float]) -> float:

@@ -7,17 +7,33 @@ Does not cover: two runs (compare.py).
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from mindgeex.common.browser import Record
 from mindgeex.common.files import write_json
 from mindgeex.common.html import Section, write_page
 from mindgeex.eval.execution.verdict import Verdict
-from mindgeex.eval.reports.metrics import Estimate
 from mindgeex.eval.reports.published import KS, SOURCES, published
-from mindgeex.eval.reports.report import known_defects, manifest, percent, score_lines
+from mindgeex.eval.reports.report import circumstances, interval, known_defects, manifest, nothing_solved, percent
 from mindgeex.eval.reports.scores import canonical_counts, curve, figures, groups, rules, tally, verdicts
 from mindgeex.eval.results import Row
 from mindgeex.eval.runner import Run
+
+PASSED = "#2e7d4f"
+FAILED = (
+    "tab:orange",
+    "tab:red",
+    "tab:purple",
+    "tab:brown",
+    "tab:pink",
+    "tab:gray",
+    "tab:olive",
+    "tab:cyan",
+    "tab:blue",
+)
+"""Colours of verdicts; none of the others is green."""
 
 
 def sections(run: Run) -> list[Section]:
@@ -29,13 +45,12 @@ def sections(run: Run) -> list[Section]:
         found.append(Section("Known errors of the data").table(("problem", "what is wrong"), list(known.items())))
     if run.results:
         found += [_side_by_side(run), _curves(run), _published(run), _composition(run), _problems(run), _samples(run)]
-    provenance = {
-        key: value
-        for key, value in manifest(run).items()
-        if key not in ("scores", "excluded", "known_defects", "problems")
-    }
-    rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in provenance.items()]
-    found.append(Section("What the numbers depend on").table(("setting", "value"), rows))
+    told, shown = manifest(run), ("scores", "excluded", "known_defects", "problems", "calibration", "stages")
+    provenance = Section("What the numbers depend on")
+    provenance.code(_yaml({key: value for key, value in told.items() if key not in shown}))
+    provenance.details("CPU limits, from the canonical solutions", _yaml(told["calibration"]))
+    provenance.details("Stages: seconds, machines, packages", _yaml(told["stages"]))
+    found.append(provenance)
     return [section for section in found if section.blocks]
 
 
@@ -49,30 +64,37 @@ def write(run: Run) -> Path:
 
 def _summary(run: Run) -> Section:
     section = Section("Scores" if run.results else "Canonical solutions")
-    names = list(dict.fromkeys(name for group in groups(run) for name in figures(run, group)))
+    found = {group: figures(run, group) for group in groups(run)}
+    names = list(dict.fromkeys(name for own in found.values() for name in own))
     rows: list[Sequence[object]] = []
-    for group in groups(run):
+    for group, own in found.items():
         good, total = canonical_counts(run, group)
-        found = {name: f"{percent(score)} {_interval(score)}" for name, score in figures(run, group).items()}
-        rows.append((group, f"{good}/{total}" if total else "-", *(found.get(name, "-") for name in names)))
-    section.table(("", "canonical solutions pass", *(f"{name} (%)" for name in names)), rows)
+        scored = [str(max(score.problems for score in own.values()))] if own else ["-"] if names else []
+        shown = [interval(own[name]) if name in own else "-" for name in names]
+        rows.append((group, f"{good}/{total}" if total else "-", *scored, *shown))
+    head = ("", "canonical solutions pass", *(["problems scored"] if names else []), *(f"{name} (%)" for name in names))
+    section.table(head, rows)
     if names:
-        section.text("Mean ± standard error over the problems, and the 95 % bootstrap interval.")
-    for group in groups(run):
-        for line in score_lines(run, group):
-            (section.warning if line.startswith("0 of") else section.text)(f"{group}: {line}")
+        section.text(f"Mean ± standard error over the problems, and the 95 % bootstrap interval; {circumstances(run)}.")
+    for group in found:
+        if nothing := nothing_solved(run, group):
+            section.warning(f"{group}: {nothing}")
     return section
 
 
 def _side_by_side(run: Run) -> Section:
+    """A table a figure, a column a post-processing."""
     section = Section("The same completions under each post-processing")
-    rows = [
-        (group, name, *(f"{percent(score)} {_interval(score)}" for score in figures(run, group, name).values()))
-        for group in groups(run)
-        for name in rules(run)
-    ]
-    names = list(dict.fromkeys(name for group in groups(run) for name in figures(run, group)))
-    return section.table(("", "post-processing", *(f"{name} (%)" for name in names)), rows)
+    if len(rules(run)) < 2:
+        return section
+    found = {(group, name): figures(run, group, name) for group in groups(run) for name in rules(run)}
+    for figure in dict.fromkeys(figure for own in found.values() for figure in own):
+        rows = [
+            (group, *(interval(own[figure]) if figure in (own := found[group, name]) else "-" for name in rules(run)))
+            for group in groups(run)
+        ]
+        section.table((f"{figure} (%)", *rules(run)), rows)
+    return section
 
 
 def _problems(run: Run) -> Section:
@@ -106,7 +128,7 @@ def _composition(run: Run) -> Section:
     left = [0.0] * len(rows)
     for index, name in enumerate(shown):
         shares = [100 * own.get(name, 0) / max(1, sum(own.values())) for own in counted.values()]
-        color = "#2e7d4f" if name == Verdict.PASSED.value else f"C{(index + 1) % 10}"
+        color = PASSED if name == Verdict.PASSED.value else FAILED[index % len(FAILED)]
         axes.barh(list(counted), shares, left=left, label=name, color=color)
         left = [start + share for start, share in zip(left, shares, strict=True)]
     axes.set_xlabel("% of samples")
@@ -126,18 +148,27 @@ def _curves(run: Run) -> Section:
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.9 * lines), layout="constrained")
-    every = figure.subplots(lines, columns, squeeze=False).ravel()
+    every = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
+    most = 1
     for axes, group in zip(every, shown, strict=False):
-        for name in rules(run):
-            axes.plot(*zip(*curve(run, group, name), strict=True), label=name, marker=".", markersize=3)
+        for number, name in enumerate(rules(run)):  # the later ones thinner, for they may cover the earlier
+            width = 1.2 + 1.1 * (len(rules(run)) - 1 - number)
+            line = list(zip(*curve(run, group, name), strict=True))
+            axes.plot(*line, label=name, marker=".", markersize=3 + width, linewidth=width)
+            most = max(most, *line[0])
         for model, values in published(run.settings["benchmark"], group).items():
             ks = [int(figure_name.partition("@")[2]) for figure_name in values]
             mark = "x" if model == "CodeGeeX-13B" else "+"
             axes.plot(ks, list(values.values()), mark, color="black", label=f"{model} (published)")
+            most = max(most, *ks)
         axes.set(title=group, xlabel="k", ylabel="pass@k (%)", xscale="log", ylim=(0, 103))
-    every[0].legend(fontsize=7)
+        axes.tick_params(labelbottom=True)
+    ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= most]
+    every[0].set_xticks(ticks, [str(k) for k in ticks])
+    every[0].set_xticks([], minor=True)
     for axes in every[len(shown) :]:
         axes.set_visible(False)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     return section.figure(figure)
 
 
@@ -146,7 +177,7 @@ def _published(run: Run) -> Section:
     rows = []
     for group in groups(run):
         for model, values in published(run.settings["benchmark"], group).items():
-            rows.append((group, f"{model} (published)", *(values.get(k, "-") for k in KS)))
+            rows.append((group, f"{model} (published)", *(f"{values[k]:.1f}" if k in values else "-" for k in KS)))
         own = figures(run, group)
         if rows and rows[-1][0] == group and own:
             rows.append((group, "this run", *(percent(own[k]) if k in own else "-" for k in KS)))
@@ -173,14 +204,18 @@ def _samples(run: Run) -> Section:
             same = [other["rules"] for other in rows if other["program"] == row["program"]]
             if row["program"] and same[0] == row["rules"]:
                 parts.append((f"program, without its tests, as {', '.join(same)} {_has(same)} it", row["program"]))
-                said = row["reason"] or ("all tests passed" if row["score"] == 1.0 else f"score {row['score']:.3f}")
-                times = f"{row['verdict']}: {said}\n{row['cpu_s']} s CPU, {row['wall_s']} s"
-                parts.append(("what the sandbox said", f"{times}\n\n{row['output']}".rstrip()))
+                parts.append(("what the sandbox said", sandbox_said(row)))
         first = rows[0]
         title = f"{task}, sample {number}: {first['verdict']}. {first['reason'] or _worth(first)}".strip()
-        records.append(Record(title, first["verdict"], tuple(parts)))
+        records.append(Record(title, first["verdict"], tuple((part,) for part in parts)))
     where = "samples.jsonl and results.jsonl beside this page have all samples; showing them here takes JavaScript."
     return Section("Samples").records(records, where)
+
+
+def sandbox_said(row: Row) -> str:
+    """Verdict, reason, seconds and output of a sample's program."""
+    said = row["reason"] or ("all tests passed" if row["score"] == 1.0 else f"score {row['score']:.3f}")
+    return f"{row['verdict']}: {said}\n{row['cpu_s']} s CPU, {row['wall_s']} s\n\n{row['output']}".rstrip()
 
 
 def _has(names: Sequence[str]) -> str:
@@ -191,5 +226,5 @@ def _worth(row: Row) -> str:
     return "" if row["score"] in (0.0, 1.0) else f"Score {100 * row['score']:.1f}."
 
 
-def _interval(score: Estimate) -> str:
-    return f"[{100 * score.low:.1f}, {100 * score.high:.1f}]"
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(json.loads(json.dumps(value)), sort_keys=False, allow_unicode=True, width=110)

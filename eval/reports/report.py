@@ -11,7 +11,16 @@ from mindgeex.eval.benchmarks import benchmark as named
 from mindgeex.eval.calibration import summary
 from mindgeex.eval.folder import allowance, read_stages
 from mindgeex.eval.reports.metrics import Estimate
-from mindgeex.eval.reports.scores import canonical_counts, figures, groups, headline_rows, rules, tally, verdicts
+from mindgeex.eval.reports.scores import (
+    canonical_counts,
+    figures,
+    groups,
+    headline_rows,
+    rules,
+    tally,
+    values,
+    verdicts,
+)
 from mindgeex.eval.results import Row, passed
 from mindgeex.eval.runner import Run
 
@@ -33,19 +42,36 @@ def lines(run: Run) -> list[str]:
 
 def score_lines(run: Run, group: str) -> list[str]:
     """`pass@1 = 22.9 ± 3.3 (164 problems, n=20, T=0.2, prompts codegeex-v1, kept by codegeex-v1)` and the like."""
-    model: dict[str, Any] = run.settings["model"] or {}
-    decoding = f", T={model['temperature']:g}" if isinstance(model.get("temperature"), (int, float)) else ""
     said = []
     for name, score in figures(run, group).items():
-        about = f"{score.problems} problems, n={run.settings['num_samples']}{decoding}"
-        about += f", prompts {run.settings['prompt_version']}, kept by {run.settings['post_processing'][rules(run)[0]]}"
-        said.append(f"{name} = {percent(score)} ({about})")
+        said.append(f"{name} = {percent(score)} ({score.problems} problems, {circumstances(run)})")
         if len(rules(run)) > 1 and name in ("pass@1", run.settings["measure"]):
             every = {other: figures(run, group, other)[name] for other in rules(run)}
             said.append(f"{name} by post-processing: " + ", ".join(f"{o} {100 * e.mean:.1f}" for o, e in every.items()))
-        if name == "pass@1" and score.mean == 0.0:
-            said.append(f"0 of {score.problems} problems solved: {_why_nothing(run, group)}")
+    if nothing := nothing_solved(run, group):
+        said.append(nothing)
     return said
+
+
+def circumstances(run: Run) -> str:
+    """`n=20, T=0.2, prompts codegeex-v1, kept by codegeex-v1`."""
+    model: dict[str, Any] = run.settings["model"] or {}
+    decoding = f", T={model['temperature']:g}" if isinstance(model.get("temperature"), (int, float)) else ""
+    kept = run.settings["post_processing"][rules(run)[0]]
+    return f"n={run.settings['num_samples']}{decoding}, prompts {run.settings['prompt_version']}, kept by {kept}"
+
+
+def nothing_solved(run: Run, group: str) -> str | None:
+    """Why a row of the table has no pass at all; None if it has one, or no passes are counted."""
+    solved = values(run, group, rules(run)[0]).get("pass@1")
+    if solved is None or any(solved.values()):
+        return None
+    if all(not row["completion"].strip() for row in headline_rows(run, group)):
+        why = "the model wrote nothing, or left the function at once"
+    else:
+        ends = ", ".join(f"{count} x {name}" for name, count in verdicts(run, group).items())
+        why = f"the model wrote no program that passes its tests ({ends})"
+    return f"0 of {len(solved)} problems solved: {why}"
 
 
 def manifest(run: Run) -> dict[str, Any]:
@@ -103,9 +129,6 @@ def percent(score: Estimate) -> str:
     return f"{100 * score.mean:.1f} ± {100 * score.standard_error:.1f}"
 
 
-def _why_nothing(run: Run, group: str) -> str:
-    rows = headline_rows(run, group)
-    if all(not row["completion"].strip() for row in rows):
-        return "the model wrote nothing, or left the function at once"
-    ends = ", ".join(f"{count} x {name}" for name, count in verdicts(run, group).items())
-    return f"the model wrote no program that passes its tests ({ends})"
+def interval(score: Estimate) -> str:
+    """`22.9 ± 3.3 [16.5, 29.3]`, whose interval stays on a line."""
+    return f"{percent(score)} [{100 * score.low:.1f},\u00a0{100 * score.high:.1f}]"

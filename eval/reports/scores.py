@@ -5,7 +5,6 @@ unsolved.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 
 from mindgeex.eval.reports.metrics import Estimate, estimate, pass_at_k
 from mindgeex.eval.results import Row, passed
@@ -51,22 +50,37 @@ def tally(run: Run, name: str, group: str | None = None) -> Tally:
 
 
 def figures(run: Run, group: str, name: str | None = None) -> dict[str, Estimate]:
-    """`pass@1` and so on, as far as there are samples, or the benchmark's own measure; empty if nothing was scored.
+    """Means of `values`, with errors and intervals.
 
     Args:
         run: the run.
         group: the row of the table.
         name: of the post-processing; None for the headline's.
     """
-    counted = tally(run, name or rules(run)[0], group)
+    found = values(run, group, name or rules(run)[0])
+    return {figure: estimate(list(of_problems.values())) for figure, of_problems in found.items()}
+
+
+def values(run: Run, group: str | None, name: str) -> dict[str, dict[str, float]]:
+    """`pass@1` and so on, as far as there are samples, or the benchmark's own measure; empty if nothing was scored.
+
+    Args:
+        run: the run.
+        group: the row of the table; None for all.
+        name: of the post-processing.
+
+    Returns:
+        Figure -> task id -> value, 0 to 1.
+    """
+    counted = tally(run, name, group)
     samples = [count for _, count in counted.values() if count]
     if not samples:
         return {}
     measure = run.settings["measure"]
     if measure != "pass@k":
-        return {measure: estimate(list(means(counted).values()))}
+        return {measure: {task: total / count if count else 0.0 for task, (total, count) in counted.items()}}
     return {
-        f"pass@{k}": estimate([pass_at_k(n, round(c), k) if n else 0.0 for c, n in counted.values()])
+        f"pass@{k}": {task: pass_at_k(n, round(c), k) if n else 0.0 for task, (c, n) in counted.items()}
         for k in KS
         if k <= min(samples)
     }
@@ -86,11 +100,6 @@ def curve(run: Run, group: str, name: str, points: int = 25) -> list[tuple[int, 
     ks = sorted({round(most ** (step / (points - 1))) for step in range(points)}) if most else []
     shares = {k: [pass_at_k(n, round(c), k) if n else 0.0 for c, n in counted.values()] for k in ks}
     return [(k, 100 * sum(own) / len(own)) for k, own in shares.items()]
-
-
-def means(counted: Mapping[str, tuple[float, int]]) -> dict[str, float]:
-    """Task id -> mean score of its samples; 0 where there are none."""
-    return {task: total / count if count else 0.0 for task, (total, count) in counted.items()}
 
 
 def verdicts(run: Run, group: str) -> dict[str, int]:

@@ -93,9 +93,13 @@ def test_completions_from_a_file_are_scored_and_two_runs_compared(tmp_path):
     assert "pass@1 = 100.0" in reported.stdout, reported.stderr
     assert (tmp_path / "a" / "report.html").stat().st_size > 10_000
     refused(mindgeex(tmp_path, command="report"), "holds no run.json")
-    compared = mindgeex(tmp_path / "a", tmp_path / "b", command="compare")
+    compared = mindgeex(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "page.html", command="compare")
     assert compared.stdout.startswith("pass@1, kept by codegeex: 100.0 -> 50.0 (-50.0 ± "), compared.stderr
     assert "worse: Python/3, Python/4, Python/5" in compared.stdout
+    assert compared.stdout.endswith(f"comparison: {tmp_path / 'page.html'}\n")
+    assert "<h2>Who solves what</h2>" in (tmp_path / "page.html").read_text()
+    refused(mindgeex(tmp_path / "a", tmp_path, command="compare"), "holds no run.json", "mindgeex eval run")
+    refused(mindgeex(tmp_path / "a", tmp_path / "b", "--out", tmp_path, command="compare"), str(tmp_path))
     words = ("--generations", tmp_path / "a.jsonl.gz", "--out", tmp_path / "c")
     refused(
         mindgeex("humaneval-x", "--rules", "codgeex", *words), "no post-processing 'codgeex'", "did you mean 'codegeex'"

@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from mindgeex.eval.reports.metrics import bootstrap, compare, estimate, pass_at_k
+from mindgeex.eval.reports.metrics import MCNEMAR, SIGNS, bootstrap, compare, estimate, pass_at_k
 
 
 @pytest.mark.parametrize("samples", range(1, 8))
@@ -77,11 +77,21 @@ def test_two_runs_are_compared_problem_by_problem():
     assert (found.better, found.worse, found.problems) == (6, 0, 100)
     assert found.difference == pytest.approx(0.06)
     assert found.low > 0
-    assert found.p_value == pytest.approx(2 / 2**6, abs=0.006)  # all six signs alike
+    assert (found.p_value, found.method) == (2 / 2**6, MCNEMAR)  # all six signs alike
     assert found.standard_error < estimate(first).standard_error
     back = compare(second, first)
     assert back.difference == pytest.approx(-found.difference)
-    assert back.p_value == pytest.approx(found.p_value, abs=0.006)
+    assert back.p_value == found.p_value
+
+
+def test_mcnemars_test_is_the_binomial_one_and_what_random_signs_come_to():
+    """9 better and 3 worse of 12: scipy's binomtest(3, 12).pvalue."""
+    first, second = [0.0] * 9 + [1.0] * 3 + [1.0, 0.0], [1.0] * 9 + [0.0] * 3 + [1.0, 0.0]
+    exact = compare(first, second)
+    assert (exact.better, exact.worse, exact.method) == (9, 3, MCNEMAR)
+    assert exact.p_value == pytest.approx(0.14599609375)
+    halved = compare([value / 2 for value in first], [value / 2 for value in second])
+    assert halved.method == SIGNS and halved.p_value == pytest.approx(exact.p_value, abs=0.012)
 
 
 def test_equal_runs_do_not_differ():

@@ -91,7 +91,7 @@ def test_the_page_shows_every_sample_and_is_not_broken_by_one(half):
     assert not re.search(r"(?:src|href)=[\"'](?!#)", shown)  # nothing from elsewhere
     samples = packed(shown)
     assert len(samples["records"]) == 60
-    first = {name: samples["texts"][place] for name, place in samples["records"][0]["parts"]}
+    first = {name: samples["texts"][place] for [[name, place]] in samples["records"][0]["rows"]}
     assert first["completion"] == "    return None  # <script>alert('x')</script>\n"
     assert first["prompt"].startswith("# language: Python\n")
     assert first["completion"] in first["program, without its tests, as codegeex, raw have it"]
@@ -149,7 +149,7 @@ def test_samples_are_found_by_words_and_verdicts_in_the_page(half, tmp_path):
     told, parts = json.loads(done.stdout)
     all_of_them, wrong, none, passed = "60 of 60", "30 of 60", "0 of 60", "30 of 60"
     assert told == [[all_of_them, 51], [all_of_them, 60], [wrong, 30], [none, 0], [passed, 30]]  # 50 and a button first
-    assert parts == ["summary", *["h4", "pre"] * 4]
+    assert parts == ["summary", *["div"] * 4]
 
 
 def test_a_page_of_164_problems_with_20_samples_is_small_enough_to_open(half):
@@ -206,7 +206,7 @@ def test_a_page_of_canonical_solutions_has_no_scores(tmp_path):
     done = run(HUMANEVAL_X, HUMANEVAL_X.load(), tmp_path)
     assert report.lines(done) == ["python: 6/6 canonical solutions pass"]
     shown = page.write(done).read_text()
-    assert "Canonical solutions" in shown and "<details>" not in shown and "<script" not in shown
+    assert "Canonical solutions" in shown and not re.search(r"<script|pass@1|<h2>(Samples|Each problem)", shown)
 
 
 def test_known_errors_of_the_data_are_named_beside_the_score(tmp_path):
