@@ -131,24 +131,24 @@ class Attention(nn.Cell):
         self, query_BTH: Tensor, source_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
     ) -> Tensor:
         """What asks, what is asked, where it stands, and who may see whom -> [B, T, H]."""
-        q_BTH = self.place(self.query(query_BTH), positions_BT)
-        k_BTH, v_BTH = self.keys_and_values(source_BTH)
+        q_BTH = self.place(self.query(query_BTH, seeds_B), positions_BT)
+        k_BTH, v_BTH = self.keys_and_values(source_BTH, seeds_B)
         k_BTH = self.place(k_BTH, positions_BT)
         if self.folded is not None and isinstance(self.memory, NoMemory):
             folded = self.folded_dropping if self.training else self.folded
-            return self.output(folded(q_BTH, k_BTH, v_BTH, mask_B1TK, seeds_B))
+            return self.output(folded(q_BTH, k_BTH, v_BTH, mask_B1TK, seeds_B), seeds_B)
         k_BAKD, v_BAKD = self.memory(self.split_heads(k_BTH), self.split_heads(v_BTH), positions_BT)
         mixed_BATD = self.core(self.split_heads(q_BTH), k_BAKD, v_BAKD, mask_B1TK, seeds_B)
-        return self.output(self.merge(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape))
+        return self.output(self.merge(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape), seeds_B)
 
-    def keys_and_values(self, source_BTH: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, source_BTH: Tensor, seeds_B: Tensor) -> tuple[Tensor, Tensor]:
         """Two layers of the same source: one product where there is a kernel for it."""
         plain = isinstance(self.key, Linear) and isinstance(self.value, Linear)
         if self.fused_pair is not None and self.training and plain:
             source_NH = source_BTH.reshape(-1, self.hidden_size)
             k_NH, v_NH = self.fused_pair(source_NH, self.key.weight, self.value.weight, self.key.bias, self.value.bias)
             return k_NH.reshape(source_BTH.shape), v_NH.reshape(source_BTH.shape)
-        return self.key(source_BTH), self.value(source_BTH)
+        return self.key(source_BTH, seeds_B), self.value(source_BTH, seeds_B)
 
     def split_heads(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, A, T, D]."""

@@ -40,7 +40,7 @@ class Branches(nn.Cell):
         """Both residual branches."""
         attended_BTH = self.attention(query_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
         x_BTH = self.attention_residual(x_BTH, self.attention_dropout(attended_BTH, seeds_B))
-        fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH))
+        fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH), seeds_B)
         return self.feed_forward_residual(x_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
 
 

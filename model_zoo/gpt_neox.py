@@ -30,7 +30,7 @@ class Block(nn.Cell):
         source_BTH = self.attention_norm(x_BTH)
         attended_BTH = self.attention(source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
         attended_BTH = self.attention_residual(x_BTH, self.attention_dropout(attended_BTH, seeds_B))
-        fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH if self.parallel else attended_BTH))
+        fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH if self.parallel else attended_BTH), seeds_B)
         return self.feed_forward_residual(attended_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
 
 
@@ -54,7 +54,7 @@ class GPTNeoX(nn.Cell):
     def construct(self, ids_BS: Tensor, seeds_B: Tensor) -> Tensor:
         """Ids [B, S] int32, and the seeds of the rows' dropout (int32 [B]) -> logits [B, S, V]."""
         positions_BS, mask_B1SS = self.document_mask(ids_BS)
-        return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seeds_B))
+        return self.logits(self.hidden(ids_BS, positions_BS, mask_B1SS, seeds_B), seeds_B)
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Ids, their positions and who may see whom -> what the head reads, [B, T, H]."""
@@ -63,6 +63,6 @@ class GPTNeoX(nn.Cell):
             x_BTH = block(x_BTH, positions_BT, mask_B1TK, seeds_B)
         return self.final_norm(x_BTH)
 
-    def logits(self, x_BTH: Tensor) -> Tensor:
+    def logits(self, x_BTH: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[B, T, H] -> [B, T, V]."""
-        return self.head(x_BTH)
+        return self.head(x_BTH, seeds_B)

@@ -50,7 +50,7 @@ class Int8Linear(nn.Cell):
         self.bias = linear.bias
         self.matmul = ops.MatMul(transpose_b=True)
 
-    def construct(self, x_BTI: Tensor) -> Tensor:
+    def construct(self, x_BTI: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[..., in] -> [..., out]."""
         x_NI = x_BTI.astype(ms.float32).reshape(-1, self.in_size)
         y_NO = self.matmul(x_NI, self.weight.astype(ms.float32)) * self.scale

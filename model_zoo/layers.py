@@ -23,7 +23,10 @@ def fuses(compute: ComputeConfig) -> bool:
 
 
 class Linear(nn.Cell):
-    """y = x W^T + b, with W [out, in] and b [out], in the type of the products."""
+    """y = x W^T + b, with W [out, in] and b [out], in the type of the products.
+
+    It is given the rows' seeds for what may stand in its place and drops some of x (lora.py).
+    """
 
     def __init__(self, in_size: int, out_size: int, init_std: float, compute: ComputeConfig, bias: bool = True):
         super().__init__()
@@ -37,7 +40,7 @@ class Linear(nn.Cell):
         if fuses(compute):
             self.fused = fused.linear() if bias else fused.product()
 
-    def construct(self, x_BTI: Tensor) -> Tensor:
+    def construct(self, x_BTI: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[..., in] -> [..., out]."""
         x_NI = x_BTI.astype(self.dtype).reshape(-1, self.in_size)
         if self.fused is not None and self.training:  # decoding has few rows, for which it is not made
@@ -199,10 +202,10 @@ class FeedForward(nn.Cell):
         self.down = Linear(config.feed_forward_size, config.hidden_size, config.init_std, compute)
         self.fused = fused.gelu_linear() if fuses(compute) and config.activation == "fast_gelu" else None
 
-    def construct(self, x_BTH: Tensor) -> Tensor:
+    def construct(self, x_BTH: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[B, T, H] -> [B, T, H]."""
-        inner_BTF = self.up(x_BTH)
+        inner_BTF = self.up(x_BTH, seeds_B)
         if self.fused is not None and self.training and isinstance(self.down, Linear):
             inner_NF = inner_BTF.reshape(-1, self.down.in_size)
             return self.fused(inner_NF, self.down.weight, self.down.bias).reshape(x_BTH.shape)
-        return self.down(self.activation(inner_BTF))
+        return self.down(self.activation(inner_BTF), seeds_B)

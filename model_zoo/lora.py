@@ -2,10 +2,11 @@
 
 A layer y = x W^T + b becomes y = x W^T + b + (alpha / rank) (x A^T) B^T, with A [rank, in] normal and B [out, rank]
 zero, so that it begins as it was. Only A and B are trained. Merged, W + (alpha / rank) B A is a plain layer again.
+With dropout, the addition sees x with some values dropped and the others scaled, as drawn from the rows' seeds.
 
 Covers: the Linear layers of both families by the names of their attributes, in float32 and half precision, with the
-model's own dropout and recomputation. Does not cover: embeddings and with them CodeGeeX's head, which is one; dropout
-on x before A, whose mask would need the rows' seeds, which a linear layer does not get; int8 weights.
+model's own dropout and recomputation. Does not cover: embeddings and with them CodeGeeX's head, which is one; int8
+weights.
 """
 
 # Shapes: I inputs, O outputs, R rank, N rows of tokens
@@ -18,14 +19,14 @@ from mindspore.nn.utils import no_init_parameters
 from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ComputeConfig
 from mindgeex.model_zoo.families import Model
-from mindgeex.model_zoo.layers import Linear
+from mindgeex.model_zoo.layers import Dropout, Linear
 from mindgeex.model_zoo.lora_config import LoraConfig
 
 
 class LoraLinear(nn.Cell):
-    """y = x W^T + b + scale (x A^T) B^T; takes the place of a Linear and keeps its W and b, frozen."""
+    """y = x W^T + b + scale (drop(x) A^T) B^T; takes the place of a Linear and keeps its W and b, frozen."""
 
-    def __init__(self, linear: Linear, config: LoraConfig, lora_a_RI: np.ndarray):
+    def __init__(self, linear: Linear, config: LoraConfig, lora_a_RI: np.ndarray, salt: int):
         super().__init__()
         self.in_size, self.out_size, self.dtype = linear.in_size, linear.out_size, linear.dtype
         self.scale = config.scale
@@ -33,13 +34,16 @@ class LoraLinear(nn.Cell):
         self.lora_a = Parameter(Tensor(lora_a_RI), name="lora_a")
         self.lora_b = Parameter(Tensor(np.zeros((self.out_size, config.rank), np.float32)), name="lora_b")
         self.matmul, self.add = ops.MatMul(transpose_b=True), ops.Add()
+        self.dropout = Dropout(config.dropout, salt) if config.dropout else None
 
-    def construct(self, x_BTI: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
+    def construct(self, x_BTI: Tensor, seeds_B: Tensor | None = None) -> Tensor:
+        """[B, ..., in], and in training with dropout the rows' seeds, int32 -> [B, ..., out]."""
         x_NI = x_BTI.astype(self.dtype).reshape(-1, self.in_size)
         y_NO = self.matmul(x_NI, self.weight.astype(self.dtype))
         if self.bias is not None:
             y_NO = self.add(y_NO, self.bias.astype(self.dtype))
+        if self.dropout is not None:
+            x_NI = self.dropout(x_BTI.astype(self.dtype), seeds_B).reshape(-1, self.in_size)
         down_NR = self.matmul(x_NI, self.lora_a.astype(self.dtype))
         y_NO = y_NO + self.matmul(down_NR * self.scale, self.lora_b.astype(self.dtype))
         return y_NO.reshape(x_BTI.shape[:-1] + (self.out_size,))
@@ -64,7 +68,8 @@ def add_lora(model: Model, config: LoraConfig, seed: int = 0) -> None:
     for index, (cell, name, linear) in enumerate(places):
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
         lora_a_RI = random.normal(0, linear.in_size**-0.5, (config.rank, linear.in_size)).astype(np.float32)
-        setattr(cell, name, LoraLinear(linear, config, lora_a_RI))
+        # The salts of the model's own dropouts are up to 4 num_layers.
+        setattr(cell, name, LoraLinear(linear, config, lora_a_RI, 4 * model.config.num_layers + 1 + index))
     _name_by_path(model)
 
 

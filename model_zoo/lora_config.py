@@ -19,12 +19,16 @@ class LoraConfig:
     """The addition is scaled by alpha / rank, so that another rank needs no other learning rate."""
     targets: tuple[str, ...] = ("query", "value")
     """Which layers: query, key, value, output (attention), up, down (feed-forward), head (gpt_neox)."""
+    dropout: float = 0.0
+    """Share of a layer's input that its addition does not see in training; every layer drops its own."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise UserError(f"lora.rank is {self.rank}: it must be at least 1")
         if not 0 < self.alpha < math.inf:
             raise UserError(f"lora.alpha is {self.alpha}: it must be a number greater than 0")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"lora.dropout is {self.dropout}: it must be at least 0 and less than 1")
         if not self.targets:
             raise UserError(f"lora.targets is empty: name at least one of {', '.join(TARGETS)}")
         for target in self.targets:
