@@ -1,4 +1,4 @@
-"""`mindgeex lora merge` and `mindgeex lora unmerge`: an adapter into its base's weights, and out of them again."""
+"""`mindgeex lora merge`, `unmerge` and `export`: an adapter into its base's weights, out of them again, and to PEFT."""
 
 import shutil
 from pathlib import Path
@@ -50,6 +50,32 @@ def unmerge(merged: Annotated[Path, tyro.conf.Positional], adapter: Path, out: P
     _publish(out, model, [merged / "tokenizer", folder / "tokenizer"])
     equal = weights_sha256(out) == info.base_sha256
     print("the base's weights, bit by bit" if equal else "the base's weights, up to rounding in their last places")
+
+
+def export(adapter: Annotated[Path, tyro.conf.Positional], out: Path, base: str | None = None) -> None:
+    """Write a LoRA adapter as PEFT keeps it, for a base in Hugging Face's format (GPT-NeoX only).
+
+    Args:
+        adapter: folder of the adapter: a checkpoint of a LoRA run, or the run (its newest checkpoint is taken).
+        out: folder of the files; it must not exist.
+        base: name on the hub, or path, of the base in Hugging Face's format, if not what the adapter was trained on.
+    """
+    from mindgeex.cli.generate import find_checkpoint
+    from mindgeex.common.files import atomic_folder
+    from mindgeex.model_zoo.checkpoints.adapter import read_adapter, read_adapter_tensors
+    from mindgeex.model_zoo.checkpoints.hf_config import CONFIG_FILE
+    from mindgeex.model_zoo.checkpoints.initial import initial_config
+    from mindgeex.model_zoo.checkpoints.peft import export_peft
+
+    _refuse_taken(out)
+    folder = find_checkpoint(adapter)
+    info = read_adapter(folder)
+    name = base or str((folder / info.base).resolve())
+    with atomic_folder(out) as partial:
+        export_peft(partial, initial_config(folder), info.lora, read_adapter_tensors(folder), name)
+    print(f"adapter of PEFT: {out}")
+    if base is None and not (Path(name) / CONFIG_FILE).is_file():
+        print(f"its base {name} is in another format: convert it with --to hf, and load the adapter onto that")
 
 
 def _refuse_taken(out: Path) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "quantize": ("quantize", "quantize", "round a checkpoint's weights to one byte, and what that changes"),
     "lora merge": ("lora", "merge", "a LoRA adapter into the weights of its base"),
     "lora unmerge": ("lora", "unmerge", "a LoRA adapter out of the weights it was merged into"),
+    "lora export": ("lora", "export", "a LoRA adapter as PEFT keeps it"),
     "train": ("train", "train", "train a model from a recipe; --resume continues"),
     "plan": ("plan", "plan", "a training step compiled for a simulated cluster: memory, communication, time"),
     "runs": ("runs", "runs", "training runs: how far, their last figures, whether they live"),

@@ -3,7 +3,7 @@
 A few megabytes beside the base it was trained on, which adapter.yaml names with the SHA-256 of its weights. With
 model.yaml and tokenizer/ beside them the folder is a checkpoint: `native.load_model` loads the base and merges.
 
-Covers: bases of every format that can be read, an adapter's among them. Does not cover: PEFT's naming.
+Covers: bases of every format that can be read, an adapter's among them. Does not cover: PEFT's layout (peft.py).
 """
 
 from collections.abc import Mapping
