@@ -1,7 +1,10 @@
 """C++: g++ with -std=c++11, as published. The tests are a `main` that ends with the program's last brace.
 
 The headers with which every program of HumanEval-X begins are compiled once (common/prepared.py) and given to the
-compiler in that form, if a program includes all of them before anything else: then it means the same.
+compiler in that form, if a program includes all of them before anything else: then it means the same. What programs
+mostly instantiate of them (vectors of numbers and strings) is compiled once, too, and linked as a shared library.
+What g++ would call is called directly: compiler, assembler, linker.
+Does not cover: a program with the headers that specializes a member of one of these vectors itself.
 """
 
 import os
@@ -10,12 +13,25 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from mindgeex.common.errors import UserError
 from mindgeex.common.prepared import build, prepared
 from mindgeex.eval.languages.language import Language, Library, Proof, Toolchain, ask
 
 FLAGS = ("-std=c++11", "-w")
 HEADERS = ("stdlib.h", "algorithm", "math.h", "stdio.h", "vector", "string", "climits", "cstring", "iostream")
 """What HumanEval-X adds to a program that lacks it."""
+ELEMENTS = (
+    "int",
+    "long",
+    "long long",
+    "float",
+    "double",
+    "char",
+    "std::string",
+    "std::vector<int>",
+    "std::vector<std::string>",
+)
+"""Types of which vectors are compiled beforehand."""
 DECLARED = """
 extern "C" long mindgeex_write(int, const void*, unsigned long) __asm__("write");
 extern "C" __attribute__((noreturn)) void mindgeex_failed(
@@ -28,36 +44,60 @@ extern "C" __attribute__((noreturn)) void mindgeex_failed(
 """
 """Stands between solution and tests: a second name for write(2), since the solution may have a function called `write`,
 and what glibc's `assert` calls, since the solution may have an __assert_fail that ends with 0 or returns."""
-PRELUDE = "/opt/prelude/prelude.h"
+INSIDE = "/opt/prelude"
 BEGINNING = re.compile(r"\s*(?:#\s*include\s*<([^>\n]+)>|using\s+namespace\s+std\s*;|//[^\n]*|/\*.*?\*/)", re.DOTALL)
 
 
 def locate() -> Toolchain:
-    """g++, the compiled headers, and the quicker of GNU's two linkers."""
+    """g++, the compiled headers and vectors, and the quicker of GNU's two linkers."""
     version = ask("g++", "--version").splitlines()[0]
-    prelude = "".join(f"#include<{name}>\n" for name in HEADERS)
+    includes = "".join(f"#include<{name}>\n" for name in HEADERS)
+    vectors = "".join(f"EXTERN template class std::vector<{element}>;\n" for element in ELEMENTS)
+    sources = {"prelude.h": f"{includes}{vectors.replace('EXTERN', 'extern')}", "vectors.cpp": includes + vectors}
 
     def make(folder: Path) -> None:
-        (folder / "prelude.h").write_text(prelude, encoding="utf-8")
+        for name, text in sources.items():
+            (folder / name).write_text(text, encoding="utf-8")
         build(["g++", *FLAGS, "-x", "c++-header", "prelude.h", "-o", "prelude.h.gch"], folder)
+        build(["g++", *FLAGS, "-DEXTERN=", "-shared", "-fPIC", "vectors.cpp", "-o", "libvectors.so"], folder)
 
-    linker = "-fuse-ld=gold" if shutil.which("ld.gold") else ""
+    linker = shutil.which("ld.gold") or shutil.which("ld") or "ld"
+    steps = (
+        called("-S", "main.cpp", "-o", "main.s") + " @options",
+        called("-c", "main.s", "-o", "main.o"),
+        re.sub(r"^\S+", linker, called("-fno-use-linker-plugin", "main.o", "-o", "program"))
+        + f" {INSIDE}/libvectors.so @libraries",
+    )
     return Toolchain(
         version=version,
-        compile=f"g++ {' '.join(FLAGS)} -pipe {linker} -o program main.cpp @options",
+        compile=" && ".join(steps),
         run=("./program",),
-        folders={str(prepared("prelude", [version, *FLAGS, prelude], make)): str(Path(PRELUDE).parent)},
+        folders={str(prepared("prelude", [version, *FLAGS, *sources.values()], make)): INSIDE},
     )
+
+
+def called(*arguments: str) -> str:
+    """The one command that g++ calls for these arguments, to be used in a shell.
+
+    Raises:
+        UserError: this is not GNU's g++.
+    """
+    done = subprocess.run(["g++", *FLAGS, *arguments, "-###"], capture_output=True, text=True, check=False)
+    commands = [line.strip() for line in done.stderr.splitlines() if line.startswith(" ")]
+    if done.returncode or len(commands) != 1:
+        raise UserError(f"g++ {' '.join(arguments)} is not understood on this machine: {done.stderr.strip()}")
+    return commands[0]
 
 
 def prove(solution: str, tests: str, proof: Proof) -> dict[str, str]:
     """The secret is written before the closing brace of the tests' `main`."""
     body = tests.rstrip().removesuffix("}")
     write = f'if (mindgeex_write({proof.descriptor}, "{proof.secret}", {len(proof.secret)}) < 0) __builtin_abort();'
-    options = f"-include {PRELUDE}\n" if begins_with_headers(solution) else ""
-    if re.search(r"include *<openssl/", solution + tests):
-        options += "-lcrypto -lssl\n"
-    return {"main.cpp": f"{solution}\n{DECLARED}{body}\n{write}\n}}\n", "options": options}
+    return {
+        "main.cpp": f"{solution}\n{DECLARED}{body}\n{write}\n}}\n",
+        "options": f"-include {INSIDE}/prelude.h\n" if begins_with_headers(solution) else "",
+        "libraries": "-lcrypto -lssl\n" if re.search(r"include *<openssl/", solution + tests) else "",
+    }
 
 
 def begins_with_headers(program: str) -> bool:

@@ -1,20 +1,21 @@
 """Go: compiler and linker called directly, on the standard library as `go list -export` gives it (from Go 1.18 on).
 
 The tests are functions of package testing and use testify's `assert`; a small package of the same import path and the
-same rule of equality stands in for it (go_assert/assert.go), so that nothing is downloaded. Each test function is
-called by a `main` of ours, which writes the secret if none of them failed (and never if there is none).
+same rule of equality stands in for it (go_packages/assert.go), so that nothing is downloaded. Where tests do no more
+with their `t` than hand it to `assert.New`, a small package stands in for testing, too (go_packages/testing.go). Each
+test function is called by a `main` of ours, which writes the secret if none of them failed (never if there is none).
 Does not cover: packages outside the standard library, cgo.
 """
 
 import re
-import tempfile
 from pathlib import Path
 
-from mindgeex.common.prepared import build
+from mindgeex.common.prepared import build, prepared
 from mindgeex.eval.languages.language import Language, Proof, Toolchain, ask
 
 ASSERT_PATH = "github.com/stretchr/testify/assert"
-ASSERT_SOURCE = Path(__file__).parent / "go_assert" / "assert.go"
+SOURCES = Path(__file__).parent / "go_packages"
+INSIDE = "/opt/go-packages"
 
 MAIN = """package main
 
@@ -38,10 +39,11 @@ func main() {{
 
 
 def locate() -> Toolchain:
-    """Compiler, linker, where each package of the standard library lies compiled, and the compiled assert package."""
+    """Compiler, linker, where each package of the standard library lies compiled, and our two packages."""
+    version = ask("go", "version")
     root, tools, cache = (ask("go", "env", name) for name in ("GOROOT", "GOTOOLDIR", "GOCACHE"))
     packages = ask("go", "list", "-export", "-f", "{{if .Export}}{{.ImportPath}}={{.Export}}{{end}}", "std")
-    table = [f"packagefile {line}" for line in packages.splitlines()]
+    table = "".join(f"packagefile {line}\n" for line in packages.splitlines())
     folders = {}
     if not root.startswith("/usr/"):
         folders[root] = "/opt/go"
@@ -53,34 +55,57 @@ def locate() -> Toolchain:
             text = text.replace(outside, shown)
         return text
 
-    config = seen("\n".join([*table, f"packagefile {ASSERT_PATH}=assert.a", ""]))
+    def make(folder: Path) -> None:
+        (folder / "table").write_text(table)
+        for name, path in (("assert", ASSERT_PATH), ("testing", "testing")):
+            command = [f"{tools}/compile", "-p", path, "-importcfg", "table", "-o", f"{name}.a"]
+            build([*command, str(SOURCES / f"{name}.go")], folder)
+        whole = f"{seen(table)}packagefile {ASSERT_PATH}={INSIDE}/assert.a\n"
+        (folder / "whole").write_text(whole)
+        (folder / "small").write_text(
+            re.sub("(?m)^packagefile testing=.*", f"packagefile testing={INSIDE}/testing.a", whole)
+        )
+
+    made_from = [
+        version,
+        root,
+        tools,
+        table,
+        *(path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.go"))),
+    ]
+    made = prepared("go-packages", made_from, make)
     return Toolchain(
-        version=ask("go", "version"),
+        version=version,
+        # Neither lives long enough for its garbage collector to be worth its time.
         compile=(
-            f"{seen(tools)}/compile -p main -complete -importcfg packages -o main.a main.go proof.go && "
-            f"{seen(tools)}/link -s -w -importcfg packages -o program main.a"
+            "export GOGC=off GOMEMLIMIT=1GiB; read -r packages <packages && "
+            f"{seen(tools)}/compile -p main -complete -importcfg {INSIDE}/$packages -o main.a main.go proof.go && "
+            f"{seen(tools)}/link -s -w -importcfg {INSIDE}/$packages -o program main.a"
         ),
         run=("./program",),
-        folders=folders,
-        files={"assert.a": _compiled_assert(tools, table), "packages": config.encode()},
+        folders={**folders, str(made): INSIDE},
         environment={"GOROOT": seen(root)},
     )
 
 
 def prove(solution: str, tests: str, proof: Proof) -> dict[str, str]:
-    """The program, and beside it a `main` that calls its tests."""
+    """The program, beside it a `main` that calls its tests, and which packages it is linked with."""
     calls = "; ".join(f"{name}(t)" for name in re.findall(r"^func (Test\w*)\(", tests, re.MULTILINE))
     calls = calls or 'panic("the problem has no test function")'
-    return {"main.go": f"{solution}\n{tests}\n", "proof.go": MAIN.format(calls=calls, **vars(proof))}
+    return {
+        "main.go": f"{solution}\n{tests}\n",
+        "proof.go": MAIN.format(calls=calls, **vars(proof)),
+        "packages": "whole\n" if needs_testing(solution, tests) else "small\n",
+    }
 
 
-def _compiled_assert(tools: str, table: list[str]) -> bytes:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "packages").write_text("\n".join(table) + "\n")
-        command = [f"{tools}/compile", "-p", ASSERT_PATH, "-importcfg", "packages", "-o", "assert.a"]
-        build([*command, str(ASSERT_SOURCE)], folder)
-        return (folder / "assert.a").read_bytes()
+def needs_testing(solution: str, tests: str) -> bool:
+    """Whether a program may use more of package testing than its stand-in has."""
+    code = solution + re.sub(r"\(t \*testing\.T\)|\bassert\.New\(t\)", "", tests)
+    return bool(
+        re.search(r"\btesting\.|\btesting/|[\w.] *\"testing\"|`testing`", code)
+        or re.search(r"\bt\b", code[len(solution) :])
+    )
 
 
 LANGUAGE = Language(

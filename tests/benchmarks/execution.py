@@ -31,7 +31,7 @@ from mindgeex.eval.execution.verdict import Verdict, execute
 from mindgeex.eval.generations import Generations
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.crates import CRATES
-from mindgeex.eval.languages.go import ASSERT_SOURCE
+from mindgeex.eval.languages.go import SOURCES as GO_PACKAGES
 from mindgeex.eval.languages.javascript import package
 from mindgeex.eval.problem import Problem
 from mindgeex.eval.runner import run as execute_run
@@ -191,7 +191,7 @@ def _go_path(shared: Path) -> None:
     if not (TESTIFY / "src/github.com/stretchr/testify/assert").is_dir():
         folder = shared / "src/github.com/stretchr/testify/assert"
         folder.mkdir(parents=True)
-        shutil.copy(ASSERT_SOURCE, folder)
+        shutil.copy(GO_PACKAGES / "assert.go", folder)
 
 
 def _rust(problem: Problem, shared: Path, solution: str, tests: str) -> bool:

@@ -7,6 +7,7 @@ from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.execution.verdict import Verdict
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.cpp import HEADERS, begins_with_headers
+from mindgeex.eval.languages.go import needs_testing
 from mindgeex.eval.problem import Kept
 
 pytestmark = pytest.mark.toolchain
@@ -186,3 +187,56 @@ def test_a_missing_toolchain_is_named_with_its_package(monkeypatch, language):
         UserError, match=rf"needs '{command.replace('+', '.')}'.*apt-get install {package.replace('+', '.')}"
     ):
         LANGUAGES[language].toolchain()
+
+
+GO_TEST = "func TestA(t *testing.T) {\n\tassert := assert.New(t)\n\tassert.Equal(1, 1)\n"
+
+
+@pytest.mark.parametrize(
+    "solution, tests, needed",
+    [
+        ("", GO_TEST, False),
+        ("func a(t []int) int { return t[0] }\n", GO_TEST, False),
+        ("", GO_TEST + '\tt.Fatal("no")\n', True),
+        ("", GO_TEST + "\tcheck(t)\n", True),
+        ("", GO_TEST.replace("t *", "test *"), True),
+        ("func a(t *testing.T) { }\n", GO_TEST, True),
+        ('import "testing/quick"\n', GO_TEST, True),
+        ('import other "testing"\n', GO_TEST, True),
+    ],
+)
+def test_gos_package_testing_is_left_out_only_where_nothing_of_it_is_used(solution, tests, needed):
+    assert needs_testing(solution, tests) == needed
+
+
+def test_a_go_test_may_use_all_of_package_testing(execute_program):
+    solution = 'package main\n\nimport (\n\t"testing"\n\t"github.com/stretchr/testify/assert"\n)\n'
+    right = '\tt.Run("more", func(t *testing.T) { assert.Equal(2, 2); t.Log(t.Name()) })\n}\n'
+    assert execute_program("go", solution, GO_TEST + right).verdict == Verdict.PASSED
+    outcome = execute_program("go", solution, GO_TEST + right.replace("assert.Equal(2, 2)", 't.Errorf("%d", 7)'))
+    assert outcome.verdict == Verdict.EXCEPTION and "7" in outcome.output, outcome
+
+
+def test_gos_assert_shows_what_was_wrong(execute_program):
+    solution = 'package main\n\nimport (\n\t"testing"\n\t"github.com/stretchr/testify/assert"\n)\n'
+    solution += "type pair struct { A string; b []float64 }\n"
+    wrong = '\tassert.Equal(map[string]*pair{"x": {"q", []float64{0.5}}}, []interface{}{nil, true, uint8(3)})\n}\n'
+    outcome = execute_program("go", solution, GO_TEST + wrong)
+    shown = 'map[string]*main.pair{"x":&main.pair{A:"q", b:[]float64{0.5}}}, got []interface {}{nil, true, 3}'
+    assert outcome.verdict == Verdict.WRONG and f"expected {shown}" in outcome.reason, outcome
+
+
+def test_cpp_vectors_that_are_compiled_beforehand_work_beside_a_programs_own(execute_program):
+    program = """
+struct Own { int x; };
+int answer() {
+    vector<vector<string>> words(2, vector<string>(1, "ab"));
+    vector<Own> own(3, Own{4});
+    try { vector<int>(2).at(5); } catch (const exception&) { return words[1][0].size() * own[2].x; }
+    return 0;
+}
+"""
+    includes = "".join(f"#include <{name}>\n" for name in HEADERS) + "using namespace std;\n"
+    tests = "#undef NDEBUG\n#include<assert.h>\nint main(){\n    assert (answer() == 8);\n}\n"
+    outcome = execute_program("cpp", includes + program, tests)
+    assert outcome.verdict == Verdict.PASSED, outcome

@@ -1,4 +1,4 @@
-// Has the tests listed in place of run.
+// Has the tests listed in place of run, by the whole package testing.
 // verdict: early exit
 // says: exit code 0
 package main
@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 )
+
+var _ testing.TB // which is not in the small one
 
 func init() { os.Args = []string{"program", "-test.list=."} }
 
