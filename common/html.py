@@ -92,7 +92,18 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
         partial.write_text(page, encoding="utf-8")
 
 
-def _cell(value: Any) -> str:
+NUMBER = ' class="number"'
+
+
+def readable(value: Any) -> str:
+    """Thousands separators in large numbers, four digits of others; what is no number as it is."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"<td>{html.escape(str(value))}</td>"
-    return f'<td class="number">{value:,}</td>' if isinstance(value, int) else f'<td class="number">{value:.4g}</td>'
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _cell(value: Any) -> str:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"<td{NUMBER if is_number else ''}>{html.escape(readable(value))}</td>"

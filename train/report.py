@@ -1,59 +1,32 @@
 """Pages about training runs: the curves of one with what happened to it, or several in the same plots.
 
-Covers: runs that are finished, running, stopped or crashed; what is missing is named. A page's size does not grow with
-the run's length: of long curves the least and the greatest value of each of MAX_POINTS spans is drawn.
-Does not cover: curves of single workers.
+Covers: runs that are finished, running, stopped or crashed; what is missing is named. plots.py draws the curves.
 """
 
 import datetime
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
 
 from mindgeex.common.errors import UserError
-from mindgeex.common.html import Section
+from mindgeex.common.html import Section, readable
 from mindgeex.data.mindrecord import Corpus
 from mindgeex.model_zoo.config import load_model_config
+from mindgeex.train import plots
 from mindgeex.train.baselines import BASELINES_FILE, load_or_measure, read_baselines
 from mindgeex.train.evaluation import ALL, heldout_sets
 from mindgeex.train.runs import Run, checkpoint_bytes, differences, read_run
 from mindgeex.train.samples import SAMPLES_FILE
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MAX_POINTS = 600
 MAX_EVENTS = 200
 """Rows of the table of events; the newest."""
 
 MAX_SAMPLES = 10
-SMOOTHED_SHARE = 0.02
-SMOOTHED_STEPS = 8
-"""A smoothed value remembers about so large a share of the curve, and at least so many of its points."""
-
-MARKS = {
-    "resumed": "tab:blue", "stopped": "tab:blue", "skipped": "tab:orange", "rolled_back": "tab:red", "failed": "black",
-    "overflow": "lightgray", "spike": "tab:orange",
-}  # fmt: skip
-"""Events that are marked on the curves, and their colours."""
-
-PANELS = (
-    ("loss", "training loss", "nats per token", "linear"),
-    ("learning_rate", "learning rate", "", "linear"),
-    ("grad_norm", "gradient norm before clipping", "", "log"),
-    ("loss_scale", "loss scale", "", "log"),
-    ("tokens_per_s", "tokens a second", "", "linear"),
-    ("mfu", "model FLOPs, share of the peak", "", "linear"),
-)
-"""Figure of the metrics, title, unit, scale."""
-
 NOTE = (
     "Bits per byte does not depend on the tokenizer. xz sees the whole text before it reports its figure and may refer "
     "back to all of it; the model and the 5-gram model have only read other repositories, and look back over a window, "
@@ -75,7 +48,7 @@ def sections(run_folder: Path) -> list[Section]:
 
 def comparison(runs: Sequence[Run]) -> list[Section]:
     """What to show of several runs: curves in the same plots, figures, and the settings in which they differ."""
-    section = Section("Curves").figure(_compared(runs))
+    section = Section("Curves").figure(plots.compared(runs))
     section.text("Hours are those of training steps; evaluating, saving and waiting are not counted.")
     keys = {
         "state": "state",
@@ -84,17 +57,12 @@ def comparison(runs: Sequence[Run]) -> list[Section]:
         "loss": "training loss",
         "heldout_bits_per_byte": "held-out",
     }
-    summaries = [run.summary() for run in runs]
-    languages = sorted({language for summary in summaries for language in summary["heldout"]})
-    rows = [
-        [
-            run.name,
-            *(_shown(summary[key]) for key in keys),
-            *(_shown(summary["heldout"].get(name)) for name in languages),
-        ]
-        for run, summary in zip(runs, summaries, strict=True)
-    ]
-    figures = Section("Last figures").table(["run", *keys.values(), *languages], rows)
+    names, summaries = [run.name for run in runs], [run.summary() for run in runs]
+    rows = [[name, *(_shown(summary[key]) for key in keys)] for name, summary in zip(names, summaries, strict=True)]
+    figures = Section("Last figures").table(["run", *keys.values()], rows)
+    if languages := sorted({language for summary in summaries for language in summary["heldout"]}):
+        rows = [[name, *(_shown(summary["heldout"].get(name)) for summary in summaries)] for name in languages]
+        figures.table(["held-out language", *names], rows)
     figures.text("The loss is in nats per token, held-out figures and those of languages are bits per byte.")
     corpora = {str(run.config.get("data")) for run in runs}
     if len(corpora) > 1:
@@ -143,7 +111,8 @@ def _overview(run: Run, baselines: dict[str, Any]) -> Section:
         "MFU (median)": float(np.median(mfu)) if (mfu := run.curve("mfu")[1]) else None,
         "checkpoints (MB)": checkpoint_bytes(run.folder) / 1e6,
     }
-    section = Section("Training").table(("figure", "value"), [row for row in figures.items() if row[1] is not None])
+    rows = [(name, readable(value)) for name, value in figures.items() if value is not None]
+    section = Section("Training").table(("figure", "value"), rows)
     missing = list(run.missing)
     if not baselines:
         missing.append(
@@ -160,41 +129,11 @@ def _parameters(run: Run) -> int | None:
 
 
 def _curves(run: Run) -> Section:
-    from matplotlib.figure import Figure
-
-    panels = [panel for panel in PANELS if run.curve(panel[0])[0]]
-    section = Section("Training: curves")
-    if not panels:
-        return section.text("No step has been recorded yet.")
-    rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(10, 2.9 * rows), layout="constrained")
-    all_axes = figure.subplots(rows, 2, squeeze=False).ravel()
-    for axes, (name, title, unit, scale) in zip(all_axes, panels, strict=False):
-        steps, values = (np.array(of, float) for of in run.curve(name))
-        is_smoothed = name == "loss" and len(values) > 20
-        axes.plot(*thinned(steps, values), linewidth=0.8, alpha=0.4 if is_smoothed else 1, label="each step")
-        if is_smoothed:
-            axes.plot(*thinned(steps, smoothed(values)), linewidth=1.4, color="tab:blue", label="smoothed")
-        axes.set(xlabel="step", ylabel=unit, title=title, yscale=scale if (values > 0).any() else "linear")
-        _mark(axes, run, with_label=name == "loss")
-    for axes in all_axes[len(panels) :]:
-        axes.set_visible(False)
-    all_axes[0].legend(fontsize=8)
-    return section.figure(figure)
-
-
-def _mark(axes: "Axes", run: Run, with_label: bool) -> None:
-    """Vertical lines where something happened."""
-    for name, colour in MARKS.items():
-        steps = sorted({event.get("step", 0) for event in run.events if event["event"] == name})
-        for number, step in enumerate(steps[-MAX_EVENTS:]):
-            label = name.replace("_", " ") if with_label and number == 0 else None
-            axes.axvline(step, color=colour, linewidth=0.8, linestyle=":", label=label)
+    section, figure = Section("Training: curves"), plots.curves(run)
+    return section.figure(figure) if figure else section.text("No step has been recorded yet.")
 
 
 def _heldout(run: Run, baselines: dict[str, Any]) -> Section:
-    from matplotlib.figure import Figure
-
     section, sets = Section("Training: held-out text"), baselines.get("sets", {})
     languages = sorted({name for line in run.metrics for name in line.get("heldout") or {}})
     others = sorted({name for line in run.metrics for name in line.get("heldout_loss") or {}})
@@ -203,23 +142,7 @@ def _heldout(run: Run, baselines: dict[str, Any]) -> Section:
     if not curves and not others:
         return section.text("Nothing has been measured yet.")
     if curves:
-        figure = Figure(figsize=(10, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for name, curve in curves.items():
-            left.plot(*curve, marker=".", linewidth=2 if name == ALL else 0.9, label=name)
-        for key, label, style in (("xz", "xz -9", "--"), ("ngram", "5-gram model", ":")):
-            if key in sets.get(ALL, {}):
-                left.axhline(sets[ALL][key], linestyle=style, color="gray", label=f"{label}, {ALL}")
-        left.set(xlabel="step", ylabel="bits per byte", title="by step", ylim=(0, None))
-        left.legend(fontsize=7, ncols=2)
-        _mark(left, run, with_label=False)
-        names = list(curves)
-        for place, (label, values) in enumerate(_last_and_baselines(curves, sets).items()):
-            right.barh(np.arange(len(names)) + 0.27 * (place - 1), values, height=0.25, label=label)
-        right.set(xlabel="bits per byte", title="now", yticks=range(len(names)), yticklabels=names)
-        right.invert_yaxis()
-        right.legend(fontsize=7)
-        section.figure(figure)
+        section.figure(plots.heldout(run, curves, sets))
         rows = [
             [
                 name,
@@ -243,16 +166,6 @@ def _heldout(run: Run, baselines: dict[str, Any]) -> Section:
     if tokens := baselines.get("ngram_tokens"):
         section.text(f"The 5-gram model (modified Kneser-Ney) was trained on {tokens:,} tokens of the train split.")
     return section
-
-
-def _last_and_baselines(curves: dict[str, Any], sets: dict[str, Any]) -> dict[str, list[float]]:
-    """What is drawn side by side: the model's last figures, then each baseline that any text has."""
-    bars = {"model": [values[-1] for _, values in curves.values()]}
-    for key, label in (("xz", "xz -9"), ("ngram", "5-gram model")):
-        values = [sets.get(name, {}).get(key, math.nan) for name in curves]
-        if not np.isnan(values).all():
-            bars[label] = values
-    return bars
 
 
 def _samples(run_folder: Path) -> Section:
@@ -293,58 +206,7 @@ def _events(run: Run) -> Section:
 def _time(seconds: Any) -> str:
     if not isinstance(seconds, (int, float)):
         return "?"
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _compared(runs: Sequence[Run]) -> "Figure":
-    """Loss and held-out bits per byte, by tokens and by hours; by steps where a run does not say how many tokens."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    grid = figure.subplots(2, 2)
-    has_tokens = all(run.tokens(line) is not None for run in runs for line in run.metrics)
-    for run in runs:
-        tokens = {line["step"]: run.tokens(line) if has_tokens else line["step"] for line in run.metrics}
-        hours = run.hours()
-        for row, name in enumerate(("loss", "heldout_bits_per_byte")):
-            steps, values = run.curve(name)
-            shown = smoothed(np.array(values, float)) if name == "loss" else np.array(values, float)
-            for axes, places in ((grid[row][0], tokens), (grid[row][1], hours)):
-                at = np.array([places[step] for step in steps], float)
-                axes.plot(*thinned(at, shown), label=run.name, linewidth=1.2, marker="." if row else None)
-    titles = ("training loss, smoothed (nats per token)", "held-out text (bits per byte)")
-    for row, column in np.ndindex(2, 2):
-        unit = "hours of training" if column else "tokens" if has_tokens else "steps"
-        grid[row][column].set(xlabel=unit, title=titles[row])
-    grid[0][0].legend(fontsize=8)
-    return figure
-
-
-def smoothed(values: np.ndarray) -> np.ndarray:
-    """The exponential moving average, free of the start's bias; what is not finite is passed over."""
-    keep = 1 - 1 / max(SMOOTHED_STEPS, SMOOTHED_SHARE * len(values))
-    total = weight = 0.0
-    result = np.empty(len(values))
-    for place, value in enumerate(values.tolist()):
-        if math.isfinite(value):
-            total, weight = keep * total + value, keep * weight + 1
-        result[place] = total / weight if weight else math.nan
-    return result
-
-
-def thinned(at: np.ndarray, values: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """The same curve to the eye in at most 2 * limit points: of each span of places the least and greatest value."""
-    if len(values) <= 2 * limit:
-        return at, values
-    bounds = np.linspace(0, len(values), limit + 1).astype(int)
-    low, high = np.where(np.isnan(values), np.inf, values), np.where(np.isnan(values), -np.inf, values)
-    spans = list(zip(bounds[:-1], bounds[1:], strict=True))
-    picks: list[Callable[[int, int], int]] = [
-        lambda a, b: a + int(low[a:b].argmin()),
-        lambda a, b: a + int(high[a:b].argmax()),
-    ]
-    kept = np.unique([pick(begin, end) for begin, end in spans for pick in picks])
-    return at[kept], values[kept]
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d\u00a0%H:%M:%S")
 
 
 def _shown(value: Any) -> Any:

@@ -42,11 +42,12 @@ def test_everything_given_is_escaped(tmp_path: Path) -> None:
 
 
 def test_numbers_are_readable_and_truth_values_are_words(tmp_path: Path) -> None:
-    section = Section("Counts").table(["name", "count"], [["a", 1234567], ["b", 0.123456], ["c", True]])
+    section = Section("Counts").table(["name", "count"], [["a", 1234567], ["b", 0.123456], ["c", True], ["d", 12345.6]])
     assert '<td class="number">1,234,567</td>' in section.blocks[0]
     assert '<td class="number">0.1235</td>' in section.blocks[0]
     assert "<td>True</td>" in section.blocks[0]
-    assert page_of(tmp_path, section).tags.count("td") == 6
+    assert '<td class="number">12,346</td>' in section.blocks[0]
+    assert page_of(tmp_path, section).tags.count("td") == 8
 
 
 def test_a_page_with_a_picture_needs_no_network(tmp_path: Path) -> None:

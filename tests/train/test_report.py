@@ -9,7 +9,7 @@ import pytest
 from mindgeex.cli.main import main
 from mindgeex.common.files import read_json, write_json
 from mindgeex.data.mindrecord import Corpus
-from mindgeex.train import report
+from mindgeex.train import plots, report
 from mindgeex.train.baselines import BASELINES_FILE
 from mindgeex.train.runs import named
 from tests.train.run_folders import beat, event, metrics, write_run
@@ -79,17 +79,17 @@ def test_a_page_does_not_grow_with_the_run(tmp_path):
 def test_what_is_left_of_a_long_curve_keeps_its_extremes():
     values = np.sin(np.arange(50_000) / 300)
     values[12_345], values[777] = 50, -50
-    at, kept = report.thinned(np.arange(50_000), values)
-    assert len(kept) <= 2 * report.MAX_POINTS
+    at, kept = plots.thinned(np.arange(50_000), values)
+    assert len(kept) <= 2 * plots.MAX_POINTS
     assert (kept.max(), kept.min()) == (50, -50) and at[kept.argmax()] == 12_345
 
 
 def test_a_smoothed_constant_is_constant_and_gaps_do_not_spread():
     values = np.full(1000, 3.0)
     values[[0, 500]] = np.nan
-    result = report.smoothed(values)
+    result = plots.smoothed(values)
     assert np.isnan(result[0]) and result[1:] == pytest.approx(3)
-    assert np.ptp(report.smoothed(np.random.default_rng(1).random(1000))[500:]) < 0.5
+    assert np.ptp(plots.smoothed(np.random.default_rng(1).random(1000))[500:]) < 0.5
 
 
 def test_several_runs_share_plots_and_tell_their_differences(tmp_path):
@@ -100,6 +100,7 @@ def test_several_runs_share_plots_and_tell_their_differences(tmp_path):
     assert html.count("<svg") == 1
     assert re.search(r"seed\s+-\s+7", shown)
     assert re.search(r"one\s+finished\s+100\s+102,400", shown) and re.search(r"two\s+crashed\s+40\s+40,960", shown)
+    assert re.search(r"held-out language\s+one\s+two\s+c\s+2.5\s+3.7\s+go\s+3\s+4.2", shown)
     assert "were not fed the same" in shown
     assert "There are none." in texts(page(report.comparison(named([first]))))
 
