@@ -59,11 +59,16 @@ class AdamW(nn.Cell):
             return self.fused_norm(*gradients)
         return global_norm(gradients)
 
-    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor, factor: Tensor) -> Any:
-        """One update. Gradients in the order of the parameters; they count `factor` times, a scalar."""
+    def construct(self, gradients: tuple[Tensor, ...], scalars: Tensor, factor: Tensor, applied: Tensor) -> Any:
+        """One update. Gradients in the order of the parameters; they count `factor` times, a scalar.
+
+        Nothing is changed where `applied`, a bool, is false.
+        """
         if self.fused is not None:
-            return self.fused(self.parameters, self.m, self.v, gradients, factor, scalars)
-        return self.update(scaled(gradients, factor), scalars)
+            return self.fused(self.parameters, self.m, self.v, gradients, factor, scalars, applied)
+        if applied:
+            factor = ops.depend(factor, self.update(scaled(gradients, factor), scalars))
+        return factor
 
     def update(self, gradients: tuple[Tensor, ...], scalars: Tensor) -> Any:
         """One update by MindSpore's kernel."""

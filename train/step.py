@@ -117,10 +117,8 @@ class Update(nn.Cell):
         unscale = 1.0 / (factor * ops.maximum(sums[0], 1e-5))
         loss, norm = total * unscale, self.optimizer.norm(gradients) * unscale
         applied = ops.logical_and(loss <= limits[0], norm <= limits[1])  # false for what is not a number
-        if applied:
-            clip = unscale * self.max_norm / ops.maximum(norm, self.max_norm)
-            loss = ops.depend(loss, self.optimizer(gradients, scalars, clip))
-        return loss, norm, sums, applied
+        clip = unscale * self.max_norm / ops.maximum(norm, self.max_norm)
+        return ops.depend(loss, self.optimizer(gradients, scalars, clip, applied)), norm, sums, applied
 
 
 class WholeStep(nn.Cell):

@@ -218,7 +218,7 @@ def global_norm() -> Callable[..., Tensor]:
 
 
 def adam_weight_decay(decayed: tuple[bool, ...], beta1: float, beta2: float) -> Callable[..., Tensor]:
-    """An update in place: parameters, first and second moments, gradients, their factor, [rate, epsilon, decay].
+    """An update in place: parameters, moments, gradients, their factor, [rate, epsilon, decay], whether to make it.
 
     Args:
         decayed: for every parameter, whether it decays.
@@ -231,13 +231,13 @@ def adam_weight_decay(decayed: tuple[bool, ...], beta1: float, beta2: float) -> 
     count = len(decayed)
     update = _kernel("adam_weight_decay", lambda *_: [1])
     written, read = signature.sig_rw.RW_WRITE, signature.sig_rw.RW_READ
-    kinds = [written] * (3 * count) + [read] * (count + 4)
+    kinds = [written] * (3 * count) + [read] * (count + 5)
     update.set_signatures(tuple(signature.make_sig(f"x{index}", kind) for index, kind in enumerate(kinds)))
     update.add_prim_attr("side_effect_mem", True)  # neither moved nor left out
     betas = Tensor(np.array([beta1, beta2], np.float32))
     decays = Tensor(np.array(decayed, np.int32))
 
-    def apply(parameters, m, v, gradients, factor, scalars):  # noqa: ANN001, ANN202
-        return update(*parameters, *m, *v, *gradients, factor, scalars, betas, decays)
+    def apply(parameters, m, v, gradients, factor, scalars, applied):  # noqa: ANN001, ANN202
+        return update(*parameters, *m, *v, *gradients, factor, scalars, betas, decays, applied)
 
     return apply

@@ -21,6 +21,17 @@ struct Gelu : Matrix {
   }
 };
 
+struct Biased {
+  const float* bias;
+  float operator()(float sum, int64_t, int64_t o) const { return sum + bias[o]; }
+};
+
+struct GeluSlope {
+  const float* x;
+  int64_t columns;
+  float operator()(float sum, int64_t r, int64_t i) const { return sum * gelu_slope(x[r * columns + i]); }
+};
+
 Matrix matrix(const Call& c, int i) { return {c.in(i), c.rows(i), c.last(i)}; }
 
 // x [N, I], n weights [O, I], n biases [O] (or one weight alone) -> n times y [N, O]
@@ -30,13 +41,13 @@ int outputs(int total, const Call& c) {
   const Source x{matrix(c, 0)};
   Joined<false> weights;
   for (int i = 0; i < n; ++i) weights.each.push_back(matrix(c, 1 + i));
-  multiply(x, false, weights, true, [&](int64_t row, int64_t column, const float* sums) {
-    const auto [i, at] = weights.find(column);
-    float* y = c.out(total - n + i);
-    if (total == 3) return write(y, x.rows, weights.each[i].rows, row, at, sums, [](float s, int64_t, int64_t) { return s; });
-    const float* bias = c.in(1 + n + i);
-    write(y, x.rows, weights.each[i].rows, row, at, sums, [&](float s, int64_t, int64_t o) { return s + bias[o]; });
-  });
+  if (total == 3) {
+    multiply(x, false, weights, true, Output<>{c.out(2), x.rows, weights.each[0].rows, {}});
+    return 0;
+  }
+  Outputs<true, Joined<false>, Biased> ys{weights, {}};
+  for (int i = 0; i < n; ++i) ys.each.push_back({c.out(total - n + i), x.rows, weights.each[i].rows, {c.in(1 + n + i)}});
+  multiply(x, false, weights, true, ys);
   return 0;
 }
 
@@ -55,20 +66,13 @@ int weight_gradients(int total, const Call& c) {
           for (int64_t o = 0; o < dy.columns; ++o) sums[o] += dy.x[r * dy.columns + o];
       });
     }
-  const auto put = [&](int64_t row, int64_t column, const float* sums) {
-    const auto [i, at] = dys.find(row);
-    write(c.out(1 + n + i), dys.each[i].columns, x.columns, at, column, sums, [](float s, int64_t, int64_t) { return s; });
-  };
+  Outputs<false, Joined<true>> dweights{dys, {}};
+  for (int i = 0; i < n; ++i) dweights.each.push_back({c.out(1 + n + i), dys.each[i].columns, x.columns, {}});
   // The factor with more columns goes by groups, so that the smaller one is packed as a whole.
   if (dys.column_blocks() >= x.column_blocks())
-    multiply(dys, true, x, false, put);
+    multiply(dys, true, x, false, dweights);
   else
-    multiply(x, true, dys, false, [&](int64_t row, int64_t column, const float* sums) {
-      float turned[BLOCK * BLOCK];
-      for (int64_t i = 0; i < BLOCK; ++i)
-        for (int64_t j = 0; j < BLOCK; ++j) turned[i * BLOCK + j] = sums[j * BLOCK + i];
-      put(column, row, turned);
-    });
+    multiply(x, true, dys, false, Turned<decltype(dweights)>{dweights});
   return 0;
 }
 
@@ -93,10 +97,7 @@ KERNEL(linear_inputs) {
   Joined<true> dys;
   Joined<false> weights;
   for (int i = 0; i < n; ++i) dys.each.push_back(matrix(c, i)), weights.each.push_back(matrix(c, n + i));
-  multiply(dys, false, weights, false, [&](int64_t row, int64_t column, const float* sums) {
-    write(c.out(2 * n), dys.each[0].rows, weights.each[0].columns, row, column, sums,
-          [](float s, int64_t, int64_t) { return s; });
-  });
+  multiply(dys, false, weights, false, Output<>{c.out(2 * n), dys.each[0].rows, weights.each[0].columns, {}});
   return 0;
 }
 
@@ -104,10 +105,6 @@ KERNEL(linear_inputs) {
 KERNEL(gelu_linear_inputs) {
   const Call c{params, ndims, shapes};
   const Matrix dy = matrix(c, 0), weight = matrix(c, 1);
-  const float* x = c.in(2);
-  multiply(dy, false, weight, false, [&](int64_t row, int64_t column, const float* sums) {
-    write(c.out(3), dy.rows, weight.columns, row, column, sums,
-          [&](float s, int64_t r, int64_t i) { return s * gelu_slope(x[r * weight.columns + i]); });
-  });
+  multiply(dy, false, weight, false, Output<GeluSlope>{c.out(3), dy.rows, weight.columns, {c.in(2), weight.columns}});
   return 0;
 }

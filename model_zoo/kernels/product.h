@@ -9,13 +9,13 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <type_traits>
 
 #include "kernel.h"
 #include "parts.h"
 
 constexpr int64_t BLOCK = 32;
-constexpr int64_t GROUP = 8;   // blocks of rows that a thread packs at once
-constexpr int64_t STRIP = 16;  // blocks of columns that it writes together
+constexpr int64_t GROUP = 4;   // blocks of rows that a thread packs at once
 constexpr int64_t DEPTH = 16;  // blocks of depth that it packs at once
 
 inline int64_t blocks_of(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
@@ -28,6 +28,7 @@ constexpr int LANES = 8, TALL = 4;
 constexpr int LANES = 4, TALL = 4;
 #endif
 typedef float Lanes __attribute__((vector_size(LANES * 4)));
+typedef int32_t Order __attribute__((vector_size(LANES * 4)));
 constexpr int64_t WIDE = 2 * LANES;  // columns that a tile computes
 
 inline Lanes load(const float* x) {
@@ -63,10 +64,37 @@ namespace plain {
 
 constexpr int64_t BYTES = BLOCK * BLOCK * 4;
 
+constexpr Order between(int first) {
+  Order order{};
+  for (int i = 0; i < LANES; ++i) order[i] = first + i / 2 + i % 2 * LANES;
+  return order;
+}
+
+// LANES rows, LANES columns: log2(LANES) times, the halves are laid between each other like cards.
+inline void turn(Lanes rows[LANES]) {
+  for (int done = 1; done < LANES; done *= 2) {
+    Lanes next[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], between(0));
+      next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], between(LANES / 2));
+    }
+    std::copy(next, next + LANES, rows);
+  }
+}
+
 inline void along(const float* x, int64_t stride, char* out) {
   float* to = reinterpret_cast<float*>(out);
-  for (int64_t k = 0; k < BLOCK; ++k)
-    for (int64_t i = 0; i < BLOCK; ++i) to[k * BLOCK + i] = x[i * stride + k];
+  for (int64_t i = 0; i < BLOCK; i += LANES)
+    for (int64_t k = 0; k < BLOCK; k += LANES) {
+      Lanes rows[LANES];
+      for (int r = 0; r < LANES; ++r) {
+        rows[r] = load(x + (i + r) * stride + k);
+        __builtin_prefetch(x + (i + r) * stride + k + BLOCK);
+      }
+      turn(rows);
+      for (int r = 0; r < LANES; ++r) store(to + (k + r) * BLOCK + i, rows[r]);
+    }
 }
 
 inline void across(const float* x, int64_t stride, char* out) {
@@ -203,10 +231,77 @@ struct Joined {
   }
 };
 
-// emit(row, column, sums [32, 32]) for every block of A B. A is [rows, depth], or with `a_across` [depth, rows]; B is
-// [depth, columns], or with `b_along` [columns, depth].
-template <class A, class B, class Emit>
-void multiply(const A& a, bool a_across, const B& b, bool b_along, Emit emit) {
+// Where a block of a product is summed up.
+struct Place {
+  float* at;
+  int64_t stride;
+};
+
+struct AsItIs {
+  float operator()(float sum, int64_t, int64_t) const { return sum; }
+};
+
+// A product in memory. Blocks are summed up where they belong, those over an edge beside it, and each ends as
+// value(sum, row, column).
+template <class Value = AsItIs>
+struct Output {
+  float* x;
+  int64_t rows, columns;
+  Value value;
+  bool holds(int64_t r, int64_t c) const { return r + BLOCK <= rows && c + BLOCK <= columns; }
+  Place place(int64_t r, int64_t c, float* beside) const {
+    return holds(r, c) ? Place{x + r * columns + c, columns} : Place{beside, BLOCK};
+  }
+  void finish(int64_t r, int64_t c, Place sums) const {
+    if (std::is_same<Value, AsItIs>::value && holds(r, c)) return;
+    const int64_t width = std::min(BLOCK, columns - c), height = std::min(BLOCK, rows - r);
+    for (int64_t i = 0; i < height; ++i) {
+      float* to = x + (r + i) * columns + c;
+      const float* from = sums.at + i * sums.stride;
+      if (width == BLOCK) {
+#pragma GCC ivdep
+        for (int64_t j = 0; j < BLOCK; ++j) to[j] = value(from[j], r + i, c + j);
+      } else {
+        for (int64_t j = 0; j < width; ++j) to[j] = value(from[j], r + i, c + j);
+      }
+    }
+  }
+};
+
+// Several products one under (or, ACROSS, beside) the other, as the matrices of a factor lie.
+template <bool ACROSS, class Factor, class Value = AsItIs>
+struct Outputs {
+  const Factor& of;
+  std::vector<Output<Value>> each;
+  Place place(int64_t r, int64_t c, float* beside) const {
+    const auto [i, at] = of.find(ACROSS ? c : r);
+    return ACROSS ? each[i].place(r, at, beside) : each[i].place(at, c, beside);
+  }
+  void finish(int64_t r, int64_t c, Place sums) const {
+    const auto [i, at] = of.find(ACROSS ? c : r);
+    return ACROSS ? each[i].finish(r, at, sums) : each[i].finish(at, c, sums);
+  }
+};
+
+// The same with rows for columns.
+template <class Target>
+struct Turned {
+  const Target& target;
+  Place place(int64_t, int64_t, float* beside) const { return {beside, BLOCK}; }
+  void finish(int64_t r, int64_t c, Place sums) const {
+    alignas(64) float copy[BLOCK * BLOCK];
+    plain::along(sums.at, sums.stride, reinterpret_cast<char*>(copy));
+    const Place place = target.place(c, r, copy);
+    if (place.at != copy)
+      for (int64_t i = 0; i < BLOCK; ++i) std::copy(copy + i * BLOCK, copy + (i + 1) * BLOCK, place.at + i * place.stride);
+    target.finish(c, r, place);
+  }
+};
+
+// out = A B. A is [rows, depth], or with `a_across` [depth, rows]; B is [depth, columns], or with `b_along` [columns,
+// depth].
+template <class A, class B, class Out>
+void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& out) {
   const Method with = method();
   const int64_t rows = a_across ? a.column_blocks() : a.row_blocks();
   const int64_t depth = a_across ? a.row_blocks() : a.column_blocks();
@@ -234,42 +329,23 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, Emit emit) {
     static thread_local Scratch packed, partial;
     alignas(64) float copy[BLOCK * BLOCK];
     char* left = packed.hold(group * chunk * with.bytes);
-    const int64_t strip = chunk < depth ? to - from : std::min(STRIP, to - from);
-    float* sums = reinterpret_cast<float*>(partial.hold(height * strip * BLOCK * BLOCK * 4));
+    float* beside = reinterpret_cast<float*>(partial.hold(height * (to - from) * BLOCK * BLOCK * 4));  // most of it untouched
     const Unit unit(with);
     for (int64_t start = 0; start < depth; start += chunk) {
       const int64_t deep = std::min(chunk, depth - start);
-      for (int64_t i = 0; i < height; ++i)
-        for (int64_t k = 0; k < deep; ++k) {
-          const int64_t r = (top + i) * BLOCK, d = (start + k) * BLOCK;
-          const View view = a_across ? a.block(d, r, copy) : a.block(r, d, copy);
-          (a_across ? with.left_across : with.left_along)(view.at, view.stride, left + (i * deep + k) * with.bytes);
-        }
-      for (int64_t first = from; first < to; first += strip) {
-        const int64_t end = std::min(to, first + strip);
-        for (int64_t c = first; c < end; ++c)
-          for (int64_t i = 0; i < height; ++i)
-            with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep,
-                          sums + (i * strip + c - first) * BLOCK * BLOCK, BLOCK, start > 0);
-        if (start + deep < depth) continue;
-        for (int64_t i = 0; i < height; ++i)  // rows of memory together
-          for (int64_t c = first; c < end; ++c)
-            emit((top + i) * BLOCK, c * BLOCK, sums + (i * strip + c - first) * BLOCK * BLOCK);
+      for (int64_t n = 0; n < height * deep; ++n) {  // by rows of memory
+        const int64_t i = a_across ? n % height : n / deep, k = a_across ? n / height : n % deep;
+        const int64_t r = (top + i) * BLOCK, d = (start + k) * BLOCK;
+        const View view = a_across ? a.block(d, r, copy) : a.block(r, d, copy);
+        (a_across ? with.left_across : with.left_along)(view.at, view.stride, left + (i * deep + k) * with.bytes);
       }
+      for (int64_t c = from; c < to; ++c)
+        for (int64_t i = 0; i < height; ++i) {
+          const int64_t row = (top + i) * BLOCK, column = c * BLOCK;
+          const Place place = out.place(row, column, beside + ((c - from) * height + i) * BLOCK * BLOCK);
+          with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > 0);
+          if (start + deep == depth) out.finish(row, column, place);
+        }
     }
   });
-}
-
-// Writes what lies inside: value(sum, row, column).
-template <class Value>
-void write(float* out, int64_t rows, int64_t columns, int64_t r, int64_t c, const float* sums, Value value) {
-  const int64_t width = std::min(BLOCK, columns - c), height = std::min(BLOCK, rows - r);
-  for (int64_t i = 0; i < height; ++i) {
-    float* to = out + (r + i) * columns + c;
-    const float* from = sums + i * BLOCK;
-    if (width == BLOCK)
-      for (int64_t j = 0; j < BLOCK; ++j) to[j] = value(from[j], r + i, c + j);
-    else
-      for (int64_t j = 0; j < width; ++j) to[j] = value(from[j], r + i, c + j);
-  }
 }

@@ -151,10 +151,12 @@ KERNEL(global_norm) {
 }
 
 // n parameters, n first moments, n second moments (all changed in place), n gradients, factor of the gradients,
-// {rate, epsilon, decay}, {beta1, beta2}, whether each parameter decays: int32 [n] -> 0, [1]
+// {rate, epsilon, decay}, {beta1, beta2}, whether each parameter decays: int32 [n], whether to change anything: bool -> 0, [1]
 KERNEL(adam_weight_decay) {
   const Call c{params, ndims, shapes};
-  const int n = (total - 5) / 4;
+  const int n = (total - 6) / 4;
+  c.out(4 * n + 5)[0] = 0;
+  if (!*static_cast<const bool*>(params[4 * n + 4])) return 0;
   const float factor = c.in(4 * n)[0], *scalars = c.in(4 * n + 1), *betas = c.in(4 * n + 2);
   const float rate = scalars[0], epsilon = scalars[1], beta1 = betas[0], beta2 = betas[1];
   const float rest1 = 1.0f - beta1, rest2 = 1.0f - beta2;
@@ -171,6 +173,5 @@ KERNEL(adam_weight_decay) {
       p[k] -= rate * (m[k] / (std::sqrt(v[k]) + epsilon) + decay * p[k]);
     }
   });
-  c.out(4 * n + 4)[0] = 0;
   return 0;
 }

@@ -47,7 +47,7 @@ class Clipped(nn.Cell):
         norm = self.optimizer.norm(gradients)
         before = self.optimizer.parameters[0] * 1.0
         norm = ops.depend(norm, before)
-        norm = ops.depend(norm, self.optimizer(gradients, scalars, 1.0 / ops.maximum(norm, 1.0)))
+        norm = ops.depend(norm, self.optimizer(gradients, scalars, 1.0 / ops.maximum(norm, 1.0), norm >= 0.0))
         return norm, before, ops.depend(self.optimizer.parameters[0], norm) * 1.0
 
 
