@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import BinaryIO
 
 NOBODY = 65534
@@ -42,6 +42,15 @@ class Job:
     """Folder or file of the host -> where it is seen inside, read-only."""
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = Limits()
+    then: Limits | None = None
+    """A command of two stages, which compiles a program and becomes it: the limits of the second stage. It begins when
+    the command writes the output of the shell's `times` to its channel; `limit_script` sets what the kernel limits
+    (not processes: of those both stages may have as many as the one that may have more)."""
+
+    def most(self) -> Limits:
+        """The larger one of each limit of both stages."""
+        then = self.then or self.limits
+        return Limits(*map(max, astuple(self.limits), astuple(then)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,14 @@ class Result:
     """The beginning of what it wrote to standard output and error, together."""
     channel: bytes
     """What came through the private channel: a proof, or a compiled program."""
+    first_cpu_s: float | None = None
+    """Of a command of two stages: what the first one took of `cpu_s`, to a few hundredths; None if it did not end."""
+
+
+def limit_script(limits: Limits) -> str:
+    """The kernel's part of some limits as a shell's commands, for what it executes afterwards."""
+    numbers = [("t", limits.cpu_s, 1), ("d", limits.memory_bytes >> 10, 0), ("f", limits.files_bytes >> 9, 0)]
+    return "; ".join(f"ulimit -S -{name} {most}; ulimit -H -{name} {most + more}" for name, most, more in numbers)
 
 
 class Channel:

@@ -9,8 +9,8 @@ killed: guard.py), and nothing was written to the host's file systems.
 
 Does not cover: errors of the kernel itself; timing side channels; a machine so loaded that the wall limit (generous on
 purpose, the CPU limit is the one that judges) is reached. Memory of the tree and the number of its files are sampled,
-so they may overshoot for a tick (watch.py). For root, programs run as nobody (staging.py).
-Needs Linux 5.3 with user namespaces, bubblewrap 0.8, and util-linux (prlimit; as root setpriv and nsenter).
+so they may overshoot for a tick (watch.py). For root, programs run as nobody (launcher.py).
+Needs Linux 5.3 with user namespaces, bubblewrap 0.8, and util-linux (prlimit).
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from typing import BinaryIO
 
 from mindgeex.common.errors import UserError
 from mindgeex.eval.execution import guard
-from mindgeex.eval.execution.job import MIB, NOBODY, WORK, Channel, Job, Result, pipe
+from mindgeex.eval.execution.job import MIB, WORK, Channel, Job, Result, pipe
+from mindgeex.eval.execution.launcher import Launcher
 from mindgeex.eval.execution.seccomp import refused_calls
 from mindgeex.eval.execution.service import Services
 from mindgeex.eval.execution.staging import mount_options, stage
@@ -43,10 +44,10 @@ class Sandbox:
         """
         self._bwrap = _tool("bwrap", "bubblewrap")
         self._prlimit = _tool("prlimit", "util-linux")
-        is_root = os.geteuid() == 0
-        self._setpriv, self._nsenter = (_tool(name, "util-linux") if is_root else "" for name in ("setpriv", "nsenter"))
+        self._is_root = os.geteuid() == 0
         self._lock = threading.Lock()
-        self._namespaces: dict[tuple[str, ...], BinaryIO] = {}
+        self._launchers: dict[tuple[str, ...], Launcher] = {}
+        """Only root needs them."""
         self._refused = refused_calls()
         self._stopping = threading.Event()
         self.services = Services(self)
@@ -57,7 +58,7 @@ class Sandbox:
         if result.exit_code != 0:
             raise _does_not_start(result)
         version = subprocess.run([self._bwrap, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-        self.description = f"{version}, {'as nobody' if self._setpriv else 'as the calling user'}"
+        self.description = f"{version}, {'as nobody' if self._is_root else 'as the calling user'}"
         """For manifests."""
 
     def stop(self) -> None:
@@ -104,16 +105,22 @@ class Sandbox:
                 for file in (output_end, *inherited, *([given] if given else [])):
                     passed_on.enter_context(file)
                 files = {name: file.fileno() for name, file in contents.items()}
-                process = subprocess.Popen(
-                    self._command(job, files, status_end.fileno(), refused.fileno()),
-                    stdin=given or subprocess.DEVNULL,
-                    stdout=output_end,
-                    stderr=output_end,
-                    pass_fds=[file.fileno() for file in inherited],
-                    start_new_session=True,
-                    env=self._environment,
-                )
-            watch = Watch(process, job.limits, self._stopping, start, (output, status, channel))
+                mounts = mount_options(job.folders)
+                command = self._command(job, mounts, files, status_end.fileno(), refused.fileno())
+
+                def start_process() -> "subprocess.Popen[bytes]":
+                    return subprocess.Popen(
+                        command,
+                        stdin=given or subprocess.DEVNULL,
+                        stdout=output_end,
+                        stderr=output_end,
+                        pass_fds=[file.fileno() for file in inherited],
+                        start_new_session=True,
+                        env=self._environment,
+                    )
+
+                process = self._launcher(mounts).start(start_process) if self._is_root else start_process()
+            watch = Watch(process, job, self._stopping, start, (output, status, channel))
             try:
                 yield watch
             finally:
@@ -121,38 +128,32 @@ class Sandbox:
             if (result := watch.result()).exit_code and not watch.command_ended:
                 raise _does_not_start(result)
 
-    def _command(self, job: Job, files: Mapping[str, int], status: int, refused: int) -> list[str]:
-        limits = job.limits
-        mounts = mount_options(job.folders)
-        outer: list[str] = []
-        if self._setpriv:
-            # Nothing here forks before the inner bubblewrap, so it is our child, and dies with us (--pdeathsig).
-            namespace = self._staged(mounts).fileno()
-            outer = [self._nsenter, f"--mount=/proc/{os.getpid()}/fd/{namespace}", self._setpriv, "--no-new-privs"]
-            outer += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
-            outer += ["--bounding-set=-all", "--pdeathsig=KILL"]
-            mounts = ["--ro-bind", "/", "/"]
+    def _command(self, job: Job, mounts: list[str], files: Mapping[str, int], status: int, refused: int) -> list[str]:
+        limits, most = job.limits, job.most()
+        if self._is_root:
+            mounts = ["--ro-bind", "/", "/"]  # of the launcher's namespace
         inner = [self._bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
         inner += ["--new-session", "--clearenv", "--hostname", "sandbox", "--json-status-fd", str(status)]
         # The first process, bubblewrap's, has no limits: nobody must reach its memory.
         inner += [*mounts, "--proc", "/proc", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]
         inner += ["--dev", "/dev", "--size", str(MIB), "--tmpfs", "/dev/shm"]
-        inner += ["--remount-ro", "/dev", "--size", str(limits.files_bytes), "--tmpfs", WORK, "--chdir", WORK]
+        inner += ["--remount-ro", "/dev", "--size", str(most.files_bytes), "--tmpfs", WORK, "--chdir", WORK]
         for name, descriptor in files.items():
             inner += ["--perms", "0755", "--file", str(descriptor), f"{WORK}/{name}"]
         environment = {"PATH": "/usr/bin:/bin", "HOME": WORK, "TMPDIR": WORK, "LANG": "C.UTF-8", **job.environment}
         for name, value in environment.items():
             inner += ["--setenv", name, value]
         inner += ["--seccomp", str(refused), self._prlimit, "--core=0", "--nofile=256", "--memlock=65536"]
-        inner += [f"--cpu={limits.cpu_s}:{limits.cpu_s + 1}", f"--data={limits.memory_bytes}"]
-        inner += [f"--nproc={limits.processes}", f"--fsize={limits.files_bytes}", *job.command]
-        return outer + inner
+        inner += [f"--cpu={limits.cpu_s}:{most.cpu_s + 1}", f"--data={limits.memory_bytes}:{most.memory_bytes}"]
+        inner += [f"--nproc={most.processes}", f"--fsize={limits.files_bytes}:{most.files_bytes}", *job.command]
+        return inner
 
-    def _staged(self, mounts: list[str]) -> BinaryIO:
+    def _launcher(self, mounts: list[str]) -> Launcher:
         with self._lock:
-            if tuple(mounts) not in self._namespaces:
-                self._namespaces[tuple(mounts)] = stage(self._bwrap, mounts, WORK, self._environment)
-            return self._namespaces[tuple(mounts)]
+            if tuple(mounts) not in self._launchers:
+                with stage(self._bwrap, mounts, WORK, self._environment) as namespace:
+                    self._launchers[tuple(mounts)] = Launcher(namespace)
+            return self._launchers[tuple(mounts)]
 
 
 def _tool(command: str, package: str) -> str:

@@ -3,7 +3,7 @@
 Covers: the system's programs and libraries, and folders asked for (toolchains), read-only. Programs never run as root:
 limits on processes do not hold for root, even in a user namespace. But a toolchain may lie in root's home, where nobody
 must not go. So root makes a mount namespace that shows just these folders, once, and every sandbox is started as nobody
-within it.
+within it (launcher.py).
 Does not cover: /etc, /var, /home, /root, /opt, other mounts: they are simply not there.
 """
 

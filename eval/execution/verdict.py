@@ -13,11 +13,11 @@ program's own messages and is a help for the reader, not a measurement.
 
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from mindgeex.eval.execution.job import MIB, Channel, Job, Limits, Result
+from mindgeex.eval.execution.job import MIB, Channel, Job, Limits, Result, limit_script
 from mindgeex.eval.execution.sandbox import Sandbox
 from mindgeex.eval.execution.watch import MOST_FILES
 from mindgeex.eval.languages.language import COMPILE_LIMITS, Language, Proof, Toolchain
@@ -107,29 +107,38 @@ def execute(
     proof = Proof(channel.number, secrets.token_hex(16))
     sources = {name: text.encode("utf-8", "replace") for name, text in language.prove(solution, tests, proof).items()}
     files = {**toolchain.files, **sources}
-    cpu_s = wall_s = 0.0
-    if compiled := _compile(sandbox, toolchain, files):
-        cpu_s, wall_s = compiled.cpu_s, compiled.wall_s
-        if compiled.exit_code != 0:
-            channel.close()
-            return _outcome(Verdict.COMPILE, _compile_reason(compiled), compiled, 0.0, 0.0)
-        files = {"program": compiled.channel}
-    result = sandbox.run(Job(toolchain.run, files, toolchain.folders, toolchain.environment, limits), channel)
-    proven = result.channel == proof.secret.encode()
-    verdict, reason = judge(result, proven, language.failed_test, limits)
-    return _outcome(verdict, reason, result, cpu_s, wall_s)
-
-
-def _compile(sandbox: Sandbox, toolchain: Toolchain, files: Mapping[str, bytes]) -> Result | None:
-    """What became of compiling, with the program as the result's channel; None where nothing is compiled."""
+    job = Job(toolchain.run, files, toolchain.folders, toolchain.environment, limits)
+    before: Result | None = None
     if toolchain.service is not None:
         (source,) = files.values()
-        return sandbox.services.compile(toolchain, source)
-    if toolchain.compile is None:
-        return None
-    made = Channel(COMPILE_LIMITS.files_bytes)
-    script = f"{toolchain.compile} && cat program >/dev/fd/{made.number}"
-    return sandbox.run(Job(("sh", "-c", script), files, toolchain.folders, toolchain.environment, COMPILE_LIMITS), made)
+        before = sandbox.services.compile(toolchain, source)
+        if before.exit_code != 0:
+            channel.close()
+            return _not_compiled(before)
+        job = replace(job, files={"program": before.channel})
+    elif toolchain.compile is not None:
+        job = replace(job, command=_both_stages(toolchain, limits, proof), limits=COMPILE_LIMITS, then=limits)
+    result = sandbox.run(job, channel)
+    if toolchain.compile is not None and result.first_cpu_s is None:
+        return _not_compiled(result)
+    proven = result.channel == proof.secret.encode()
+    verdict, reason = judge(result, proven, language.failed_test, limits)
+    return _outcome(verdict, reason, result, before)
+
+
+def _both_stages(toolchain: Toolchain, limits: Limits, proof: Proof) -> tuple[str, ...]:
+    """Compiles, leaves nothing of that but the program, and becomes it.
+
+    Both happen in one sandbox, which no other sample sees; what is compiled is not executed before it is compiled.
+    """
+    steps = (
+        f"{{ {toolchain.compile}; }} >words 2>&1 || {{ code=$?; cat words; exit $code; }}",
+        'for name in *; do [ "$name" = program ] || set -- "$@" "$name"; done; rm -rf "$@"',
+        f"times >/dev/fd/{proof.descriptor}",
+        limit_script(limits),
+        f"exec {shlex.join(toolchain.run)}",
+    )
+    return "sh", "-c", "\n".join(steps)
 
 
 def judge(result: Result, proven: bool, failed_test: str, limits: Limits) -> tuple[Verdict, str]:
@@ -144,9 +153,10 @@ def judge(result: Result, proven: bool, failed_test: str, limits: Limits) -> tup
     if result.stopped_by == "interrupt":
         raise Interrupted
     if result.stopped_by:
+        used_s = result.cpu_s - (result.first_cpu_s or 0.0)
         used = {
             "cpu": f"used more than {limits.cpu_s} s of CPU time",
-            "wall": f"had not ended after {limits.wall_s:g} s, with {result.cpu_s:.1f} s of CPU time used",
+            "wall": f"had not ended after {limits.wall_s:g} s, with {used_s:.1f} s of CPU time used",
             "memory": f"its processes held more than {limits.memory_bytes // MIB} MiB",
             "files": f"made more than {MOST_FILES} files",
             "output": f"wrote more than {limits.output_bytes // MIB} MiB",
@@ -168,10 +178,16 @@ def judge(result: Result, proven: bool, failed_test: str, limits: Limits) -> tup
     return Verdict.EXCEPTION, reason
 
 
-def _outcome(verdict: Verdict, reason: str, result: Result, cpu_s: float, wall_s: float) -> Outcome:
-    run_cpu_s = 0.0 if verdict == Verdict.COMPILE else result.cpu_s
-    cpu_s, wall_s = round(cpu_s + result.cpu_s, 3), round(wall_s + result.wall_s, 3)
-    return Outcome(verdict, reason[:500], result.output[:OUTPUT_KEPT], cpu_s, wall_s, run_cpu_s)
+def _outcome(verdict: Verdict, reason: str, result: Result, before: Result | None = None) -> Outcome:
+    cpu_s = result.cpu_s + (before.cpu_s if before else 0.0)
+    wall_s = result.wall_s + (before.wall_s if before else 0.0)
+    run_cpu_s = 0.0 if verdict == Verdict.COMPILE else max(0.0, result.cpu_s - (result.first_cpu_s or 0.0))
+    kept = result.output[:OUTPUT_KEPT]
+    return Outcome(verdict, reason[:500], kept, round(cpu_s, 3), round(wall_s, 3), round(run_cpu_s, 3))
+
+
+def _not_compiled(result: Result) -> Outcome:
+    return _outcome(Verdict.COMPILE, _compile_reason(result), result)
 
 
 def _compile_reason(result: Result) -> str:

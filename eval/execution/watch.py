@@ -7,6 +7,7 @@ together with the one that should have waited for them (the time seen at the las
 import contextlib
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from mindgeex.eval.execution.job import WORK, Channel, Limits, Result
+from mindgeex.eval.execution.job import WORK, Channel, Job, Result
 
 TICK_S = 0.1
 """Seconds between two looks at the process tree's memory and CPU time."""
@@ -24,6 +25,9 @@ MOST_FILES = 20_000
 REST_S = 3.0
 """Seconds that a command that stays may have nothing to do, until it is ended."""
 
+TIMES = re.compile(rb"(\d+)m([\d.]+)s (\d+)m([\d.]+)s\n" * 2)
+"""What a shell's `times` writes: CPU time of itself, and of what it has waited for."""
+
 
 class Watch:
     """One sandbox: call `follow`, then `finish` whatever happened, then `result`."""
@@ -31,7 +35,7 @@ class Watch:
     def __init__(
         self,
         process: "subprocess.Popen[bytes]",
-        limits: Limits,
+        job: Job,
         stop: threading.Event,
         start: float,
         pipes: tuple[BinaryIO, BinaryIO, Channel],
@@ -40,12 +44,14 @@ class Watch:
 
         Args:
             process: the sandbox's outermost one.
-            limits: of its command.
+            job: what it runs.
             stop: set when the caller gives up.
             start: when it was started.
             pipes: its output, its status, and the channel by which it hands something back.
         """
-        self.process, self.limits, self.stop, self.start, self.pipes = process, limits, stop, start, pipes
+        self.process, self.stop, self.start, self.pipes = process, stop, start, pipes
+        self.started_at, self.limits, self.then = start, job.limits, job.then
+        self.first_stage_cpu_s: float | None = None
         self.output, self.status, self.handed_back = bytearray(), bytearray(), bytearray()
         self.stopped_by: str | None = None
         self.outer = os.pidfd_open(process.pid)
@@ -90,6 +96,8 @@ class Watch:
                     if len(buffer) > most:
                         del buffer[most:]
                         self.stopped_by = "output"
+                    elif block and buffer is self.handed_back and self.then:
+                        self._find_second_stage()
                     elif block and buffer is self.handed_back and channel.arrived:
                         channel.arrived(buffer)
                     if self.first is None and b"\n" in self.status:
@@ -139,9 +147,10 @@ class Watch:
             signal=None if stopped_by else number,
             stopped_by=stopped_by,
             cpu_s=round(self.cpu_s, 3),
-            wall_s=round(time.monotonic() - self.start, 3),
+            wall_s=round(time.monotonic() - self.started_at, 3),
             output=self.output.decode("utf-8", "replace"),
             channel=bytes(self.handed_back),
+            first_cpu_s=self.first_stage_cpu_s,
         )
 
     def _find_first(self) -> None:
@@ -149,6 +158,14 @@ class Watch:
         with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
             self.first_pid = int(json.loads(self.status.split(b"\n")[0])["child-pid"])
             self.first = os.pidfd_open(self.first_pid)
+
+    def _find_second_stage(self) -> None:
+        if self.then and (found := TIMES.match(bytes(self.handed_back))):
+            del self.handed_back[: found.end()]
+            taken = [float(number) for number in found.groups()]
+            self.first_stage_cpu_s = sum(60 * minutes for minutes in taken[::2]) + sum(taken[1::2])
+            self.limits, self.then = self.then, None
+            self.start, self.cpu_s_before = time.monotonic(), self.first_stage_cpu_s
 
     def _passed_limit(self) -> str | None:
         if self.stop.is_set():

@@ -2,9 +2,9 @@
 
 The headers with which every program of HumanEval-X begins are compiled once (common/prepared.py) and given to the
 compiler in that form, if a program includes all of them before anything else: then it means the same. What programs
-mostly instantiate of them (vectors of numbers and strings) is compiled once, too, and linked as a shared library.
+mostly instantiate of them (vectors, operations on strings) is compiled once, too, and linked as a shared library.
 What g++ would call is called directly: compiler, assembler, linker.
-Does not cover: a program with the headers that specializes a member of one of these vectors itself.
+Does not cover: a program with the headers that specializes one of these templates itself.
 """
 
 import os
@@ -32,6 +32,17 @@ ELEMENTS = (
     "std::vector<std::string>",
 )
 """Types of which vectors are compiled beforehand."""
+FUNCTIONS = (
+    "void std::sort(std::vector<int>::iterator, std::vector<int>::iterator)",
+    "std::string::iterator std::find(std::string::iterator, std::string::iterator, const char&)",
+    "std::string std::operator+(const std::string&, char)",
+    "std::string std::operator+(const std::string&, const char*)",
+    "std::string std::operator+(const std::string&, const std::string&)",
+    "std::string std::operator+(std::string&&, std::string&&)",
+    "bool std::operator==(const std::string&, const char*)",
+    "bool std::operator!=(const std::string&, const std::string&)",
+)
+"""Function templates that are compiled beforehand for what programs mostly give them."""
 DECLARED = """
 extern "C" long mindgeex_write(int, const void*, unsigned long) __asm__("write");
 extern "C" __attribute__((noreturn)) void mindgeex_failed(
@@ -49,24 +60,27 @@ BEGINNING = re.compile(r"\s*(?:#\s*include\s*<([^>\n]+)>|using\s+namespace\s+std
 
 
 def locate() -> Toolchain:
-    """g++, the compiled headers and vectors, and the quicker of GNU's two linkers."""
+    """g++, the compiled headers and instances, and the quicker of GNU's two linkers."""
     version = ask("g++", "--version").splitlines()[0]
     includes = "".join(f"#include<{name}>\n" for name in HEADERS)
-    vectors = "".join(f"EXTERN template class std::vector<{element}>;\n" for element in ELEMENTS)
-    sources = {"prelude.h": f"{includes}{vectors.replace('EXTERN', 'extern')}", "vectors.cpp": includes + vectors}
+    instances = [*(f"class std::vector<{element}>" for element in ELEMENTS), *FUNCTIONS]
+    sources = {
+        "prelude.h": includes + "".join(f"extern template {instance};\n" for instance in instances),
+        "instances.cpp": includes + "".join(f"template {instance};\n" for instance in instances),
+    }
 
     def make(folder: Path) -> None:
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
         build(["g++", *FLAGS, "-x", "c++-header", "prelude.h", "-o", "prelude.h.gch"], folder)
-        build(["g++", *FLAGS, "-DEXTERN=", "-shared", "-fPIC", "vectors.cpp", "-o", "libvectors.so"], folder)
+        build(["g++", *FLAGS, "-shared", "-fPIC", "instances.cpp", "-o", "libinstances.so"], folder)
 
     linker = shutil.which("ld.gold") or shutil.which("ld") or "ld"
     steps = (
         called("-S", "main.cpp", "-o", "main.s") + " @options",
         called("-c", "main.s", "-o", "main.o"),
         re.sub(r"^\S+", linker, called("-fno-use-linker-plugin", "main.o", "-o", "program"))
-        + f" {INSIDE}/libvectors.so @libraries",
+        + f" {INSIDE}/libinstances.so @libraries",
     )
     return Toolchain(
         version=version,

@@ -58,7 +58,17 @@ def locate() -> Toolchain:
     def make(folder: Path) -> None:
         (folder / "table").write_text(table)
         for name, path in (("assert", ASSERT_PATH), ("testing", "testing")):
-            command = [f"{tools}/compile", "-p", path, "-importcfg", "table", "-o", f"{name}.a"]
+            command = [
+                f"{tools}/compile",
+                "-p",
+                path,
+                "-importcfg",
+                "table",
+                "-trimpath",
+                str(SOURCES),
+                "-o",
+                f"{name}.a",
+            ]
             build([*command, str(SOURCES / f"{name}.go")], folder)
         whole = f"{seen(table)}packagefile {ASSERT_PATH}={INSIDE}/assert.a\n"
         (folder / "whole").write_text(whole)

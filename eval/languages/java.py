@@ -36,7 +36,8 @@ def locate() -> Toolchain:
     return Toolchain(
         version=version,
         service=(*java, "-XX:+ExitOnOutOfMemoryError", "-cp", INSIDE, "Service"),
-        run=(*java, "-cp", "program", "Proof"),
+        # A program that ends at once is not worth compiling; one that goes on is compiled a few milliseconds later.
+        run=(*java, "-XX:CompileThresholdScaling=5", "-cp", "program", "Proof"),
         folders=folders,
     )
 

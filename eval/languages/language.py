@@ -11,7 +11,7 @@ from pathlib import Path
 from mindgeex.common.errors import UserError
 from mindgeex.eval.execution.job import MIB, Limits
 
-COMPILE_LIMITS = Limits(cpu_s=30, wall_s=125.0, memory_bytes=2048 * MIB, files_bytes=128 * MIB)
+COMPILE_LIMITS = Limits(cpu_s=30, wall_s=125.0, memory_bytes=2048 * MIB)
 """For compilers, which run in the sandbox too: a small program may ask them for endless work."""
 
 

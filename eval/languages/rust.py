@@ -33,7 +33,7 @@ def locate() -> Toolchain:
     libraries = ask("rustc", "--print", "target-libdir").replace(root, rustc.removesuffix("/bin/rustc"))
     crates = compiled(f"{root}/bin/rustc", version)
     given = " ".join(f"--extern {crate.name}" for crate in usable())
-    linker = "-C link-arg=-fuse-ld=gold " if shutil.which("ld.gold") else ""
+    linker = "-C link-arg=-fno-use-linker-plugin " + ("-C link-arg=-fuse-ld=gold " if shutil.which("ld.gold") else "")
     return Toolchain(
         version=version,
         compile=(
