@@ -35,6 +35,8 @@ bench: setup
 	$(PYTHON) -m tests.benchmarks.decoding
 	$(PYTHON) -m tests.benchmarks.training
 	$(PYTHON) -m tests.benchmarks.growth
+	$(PYTHON) -m tests.benchmarks.execution
+	$(PYTHON) -m tests.benchmarks.raising
 
 clean:
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build

@@ -87,6 +87,10 @@ class Translation(Benchmark):
         """That of the problem in the target's language, whose tests are run."""
         return humaneval_x.KNOWN_DEFECTS.get(problem.aliases[1])
 
+    def is_flaky(self, problem: Problem) -> bool:
+        """See Benchmark.is_flaky."""
+        return problem.aliases[1] in humaneval_x.FLAKY
+
     def program(self, problem: Problem, kept: Kept) -> Code:
         """See assembly.py."""
         return assemble(problem, kept)

@@ -1,6 +1,6 @@
 """Executing HumanEval-X's canonical solutions beside the way of the original harness, in one run.
 
-    python -m tests.benchmarks.execution --data FOLDER [--languages cpp go] [--every 4] [--equal cpp]
+    python -m tests.benchmarks.execution [--data FOLDER] [--languages cpp go] [--every 4] [--equal cpp]
 
 With --equal a language's first problem is answered 200 times by 10 programs instead, through the whole of `eval run`.
 
@@ -45,7 +45,7 @@ ANSWERS, DIFFERENT = 200, 10
 def main() -> None:
     """Prints seconds both ways, their ratio, and where verdicts differ."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder with humaneval_LANGUAGE.jsonl.gz")
+    parser.add_argument("--data", help="folder with humaneval_LANGUAGE.jsonl.gz, or hub; without: ours")
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=list(LANGUAGES))
     parser.add_argument("--every", type=int, default=1, help="4: every fourth problem")
     parser.add_argument("--equal", choices=list(LANGUAGES), help="one problem of this language, 200 answers")
@@ -75,7 +75,7 @@ def main() -> None:
         print(f"ratio {sums['original'] / sums['ours']:.2f}")
 
 
-def equal_programs(language: str, data: Path) -> None:
+def equal_programs(language: str, data: str | None) -> None:
     """200 answers to one problem, 10 different ones: every one executed, and as a run executes them."""
     dataset = HUMANEVAL_X.load([language], data)
     problem = dataset.problems[0]

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.eval.benchmarks import humaneval_x
 from mindgeex.eval.benchmarks.benchmark import Dataset
-from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X, KNOWN_DEFECTS
+from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.benchmarks.source import SHIPPED
 from mindgeex.eval.execution.engines import engine as engine_module
 from mindgeex.eval.execution.engines.local import LocalEngine
@@ -76,7 +77,7 @@ def test_a_problem_whose_own_solution_fails_is_left_out_with_the_reason(tmp_path
 
 def test_a_problem_known_to_be_flaky_is_scored_if_its_own_solution_passes_once(tmp_path, monkeypatch):
     """Which problems are scored must not change from run to run. Samples are executed once, whatever their luck."""
-    monkeypatch.setitem(KNOWN_DEFECTS, "Python/1", "flaky: for this test")
+    monkeypatch.setattr(humaneval_x, "FLAKY", {"Python/1"})
     tried: Counter[str] = Counter()
     execute = engine_module.execute
 
@@ -168,7 +169,7 @@ def test_a_folder_of_a_run_with_other_settings_is_refused(tmp_path, change):
 KILLED = """
 import hashlib
 from pathlib import Path
-from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X, KNOWN_DEFECTS
+from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
 from mindgeex.eval.execution.engines.local import LocalEngine
 from mindgeex.eval.runner import read, run
 from mindgeex.eval.execution.verdict import Verdict
