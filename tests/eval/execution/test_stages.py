@@ -26,7 +26,7 @@ echo "data $(ulimit -S -d) $(ulimit -H -d), file $(ulimit -S -f), time $(ulimit 
 def test_a_second_stage_has_limits_of_its_own(sandbox, program, stopped_by, first):
     """Lower or higher than the first one's, whose CPU and wall time are not counted against it."""
     channel = Channel()
-    then = Limits(cpu_s=2, wall_s=3.0, memory_bytes=128 * MIB, files_bytes=1 << 16)
+    then = Limits(cpu_s=2, wall_s=3.0 if stopped_by == "wall" else 60.0, memory_bytes=128 * MIB, files_bytes=1 << 16)
     script = STAGES.format(channel=channel.number, limits=limit_script(then), program=program)
     result = sandbox.run(Job(("sh", "-c", script), limits=first, then=then), channel)
     assert "data 131072 131072, file 128, time 2 3" in result.output
