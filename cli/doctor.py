@@ -19,7 +19,7 @@ def doctor() -> int:
     from mindgeex.data.ray_engine import ray_version
     from mindgeex.eval.doctor import tools
     from mindgeex.eval.languages import LANGUAGES
-    from mindgeex.model_zoo.decoding.kernels.build import CannotCompile, find_compiler
+    from mindgeex.model_zoo.shared_library import CannotCompile, find_compiler
 
     def compiler_version() -> str:
         try:

@@ -14,9 +14,9 @@ import numpy as np
 
 from mindgeex.model_zoo.attention import DotProductAttention
 from mindgeex.model_zoo.decoding.graph import GraphDecoder
-from mindgeex.model_zoo.decoding.kernels.build import CannotCompile
 from mindgeex.model_zoo.decoding.kernels.decoder import NativeDecoder
 from mindgeex.model_zoo.families import Model
+from mindgeex.model_zoo.shared_library import CannotCompile
 
 logger = logging.getLogger(__name__)
 

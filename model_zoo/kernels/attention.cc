@@ -62,6 +62,14 @@ void pack(const Source& x, bool by_rows, void (*how)(const float*, int64_t, char
     }
 }
 
+constexpr int64_t STEP = 64;  // keys that are looked at together
+
+inline bool hides(const float* m) {
+  int64_t seen = 0;
+  for (int64_t k = 0; k < STEP; ++k) seen += m[k] > HIDDEN;
+  return seen == 0;
+}
+
 // For every block of queries, the blocks of keys that any of its queries sees.
 std::vector<Range> seen(const Sizes& s, const float* mask) {
   std::vector<Range> ranges(s.batch * s.query_blocks);
@@ -71,8 +79,10 @@ std::vector<Range> seen(const Sizes& s, const float* mask) {
     for (int64_t q = t; q < std::min(s.queries, t + BLOCK); ++q) {
       const float* m = mask + (b * s.queries + q) * s.keys;
       int64_t k = 0, end = s.keys;
+      while (k + STEP <= first && hides(m + k)) k += STEP;
       while (k < first && m[k] <= HIDDEN) ++k;
       first = k;
+      while (end - STEP >= last && hides(m + end - STEP)) end -= STEP;
       while (end > last && m[end - 1] <= HIDDEN) --end;
       last = end;
     }
@@ -126,9 +136,11 @@ KERNEL(attention) {
         float* p = shares + i * s.stride;
         for (int64_t j = start; j < end; ++j) p[j] += m[j];
         const float most = largest(p + start, end - start);
-        for (int64_t j = start; j < end; ++j) p[j] = p[j] - most < -80.0f ? 0.0f : fast_exp(p[j] - most);
         float sum = 0;
-        for (int64_t j = start; j < end; ++j) sum += p[j];
+        for (int64_t j = start; j < end; ++j) {
+          p[j] = p[j] - most < -80.0f ? 0.0f : fast_exp(p[j] - most);
+          sum += p[j];
+        }
         if (drops) {
           const int32_t origin = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.queries + t) * s.keys);
           for (int64_t j = start; j < end; ++j)

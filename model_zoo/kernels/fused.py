@@ -9,11 +9,7 @@ process that has computed.
 """
 
 # Shapes: N rows, H and O columns, B batch, A heads, T queries, K keys, V vocabulary
-import hashlib
 import logging
-import os
-import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -24,8 +20,7 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import signature
 
-from mindgeex.common.files import PARTIAL
-from mindgeex.model_zoo.decoding.kernels.build import CannotCompile, find_compiler
+from mindgeex.model_zoo.shared_library import CannotCompile, shared_library
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +28,6 @@ FOLDER = Path(__file__).parent
 # What -ffast-math stands for, but for its own start-up code, which takes denormal numbers from the whole process.
 FAST = ("-fno-math-errno", "-fassociative-math", "-freciprocal-math", "-fno-signed-zeros", "-fno-trapping-math")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", *FAST, "-pthread", "-shared", "-fPIC")
-TIMEOUT_S = 300
 DROP_NOTHING = -(2**31)
 Shape = list[int] | tuple[list[int], ...]
 
@@ -45,35 +39,17 @@ def kernels_here() -> bool:
 
 def name_here() -> str:
     """What last digits depend on: the library, named after sources, compiler and processor, or composed."""
-    return Path(str(_library())).stem if kernels_here() else "composed"
+    return Path(str(_library())).parent.name if kernels_here() else "composed"
 
 
 @cache
 def _library() -> str | None:
     """Path of the library for this machine's processor, compiled into the user's cache the first time."""
-    units = sorted(FOLDER.glob("*.cc"))
     try:
-        compiler, version = find_compiler()
-        processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")][:1]
-        sources = [path.read_text() for path in (*sorted(FOLDER.glob("*.h")), *units)]
-        name = hashlib.sha256("\n".join((*sources, version, *processor, *OPTIONS)).encode()).hexdigest()[:16]
-        path = Path.home() / ".cache" / "mindgeex" / f"training-{name}.so"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # A folder of its own: other processes may be compiling the same at this moment.
-            with tempfile.TemporaryDirectory(dir=path.parent, suffix=PARTIAL) as scratch:
-                made = Path(scratch) / path.name
-                command = [compiler, *OPTIONS, *map(str, units), "-o", str(made)]
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
-                os.replace(made, path)
-    except (CannotCompile, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        why = str(getattr(error, "stderr", None) or error).strip().splitlines()
-        logger.warning(
-            "no fused kernels here, so training takes longer and its numbers differ in rounding: %s",
-            next((line for line in why if "error" in line), why[0] if why else type(error).__name__),
-        )
+        return str(shared_library("training", FOLDER, OPTIONS))
+    except CannotCompile as error:
+        logger.warning("no fused kernels here, so training takes longer and its numbers differ in rounding: %s", error)
         return None
-    return str(path)
 
 
 # MindSpore finds a gradient by the kernel's name: one that has several has several names.

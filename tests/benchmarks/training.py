@@ -6,9 +6,9 @@ Needs PyTorch (make bench EXTRAS=interop). Theirs uses scaled_dot_product_attent
 in its quickest form here, eager and under torch.compile (`eager` leaves the latter out: it takes minutes to compile
 on a busy machine). Each round runs every contender in turns, in this process, for half a second at least, steps
 following one another as they do in training, and measures both frameworks' matmul peak, beside them our own product's,
-which may use the processor's matrix unit: a share above 100 % of the frameworks' peak is then no error. FLOPs are those of
-config.forward_flops_per_token, three times, attention over the whole window counted, as the published figures count
-it. Other programs on the machine slow all of them down: only ratios within a round mean something.
+which may use the processor's matrix unit: a share above 100 % of the frameworks' peak is then no error. FLOPs are
+those of config.forward_flops_per_token, three times, attention over the whole window counted, as the published figures
+count it. Other programs on the machine slow all of them down: only ratios within a round mean something.
 Covers: one process, dropout 0 and 0.1. Does not cover: half precision, reading data.
 """
 

@@ -9,10 +9,10 @@ from mindgeex.model_zoo.checkpoints.native import load_model, named_parameters, 
 from mindgeex.model_zoo.config import ModelConfig
 from mindgeex.model_zoo.decoding.graph import GraphDecoder
 from mindgeex.model_zoo.decoding.kernels import native
-from mindgeex.model_zoo.decoding.kernels.build import CannotCompile
 from mindgeex.model_zoo.decoding.kernels.decoder import NativeDecoder
 from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.int8 import Int8Linear, compare, is_int8, load_int8_model, quantize, rounded, weight_bytes
+from mindgeex.model_zoo.shared_library import CannotCompile
 
 SIZES = {"num_layers": 3, "hidden_size": 64, "num_heads": 4, "feed_forward_size": 150, "seq_length": 40}
 

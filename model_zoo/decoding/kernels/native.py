@@ -10,17 +10,20 @@ Covers: CodeGeeX and GPT-NeoX in float32 on a CPU, with linear weights of float3
 import ctypes
 import os
 from functools import cache
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter
 
 from mindgeex.model_zoo.codegeex import CodeGeeX
-from mindgeex.model_zoo.decoding.kernels.build import CannotCompile, library_file
 from mindgeex.model_zoo.families import Model
 from mindgeex.model_zoo.int8 import Int8Linear
 from mindgeex.model_zoo.layers import LayerNorm, Linear
+from mindgeex.model_zoo.shared_library import CannotCompile, shared_library
 
+SOURCES = Path(__file__).parent
+OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC")
 PHASES = ("norms", "products", "cache", "attention", "head")
 ACTIVATIONS = {"fast_gelu": 1, "gelu": 2, "gelu_tanh": 3}
 LANES = 16
@@ -63,6 +66,16 @@ class _Batch(ctypes.Structure):
         *((name, Pointer) for name in ("keys", "values", "logits", "seconds")),
         ("threads", Long),
     ]
+
+
+@cache
+def library_file(folder: Path | None = None) -> Path:
+    """The compiled library of decoding, in `folder` or in the user's cache; takes seconds the first time.
+
+    Raises:
+        CannotCompile: see `shared_library`.
+    """
+    return shared_library("decoding", SOURCES, OPTIONS, folder)
 
 
 @cache

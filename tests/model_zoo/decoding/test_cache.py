@@ -13,10 +13,12 @@ import pytest
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.decoding.cache import Decoder
 from mindgeex.model_zoo.decoding.graph import GraphDecoder
-from mindgeex.model_zoo.decoding.kernels import build, native
-from mindgeex.model_zoo.decoding.kernels.build import CannotCompile, library_file
+from mindgeex.model_zoo import shared_library
+from mindgeex.model_zoo.decoding.kernels import native
 from mindgeex.model_zoo.decoding.kernels.decoder import PIECE, NativeDecoder
+from mindgeex.model_zoo.decoding.kernels.native import library_file
 from mindgeex.model_zoo.families import build_model
+from mindgeex.model_zoo.shared_library import CannotCompile
 
 NO_SEED = ms.Tensor(0, ms.int32)
 WINDOW, VOCABULARY = 100, 97
@@ -217,7 +219,7 @@ def nothing_compiled():
 
 
 def test_without_a_compiler_the_graph_decodes_and_says_so(one_model, nothing_compiled, monkeypatch, caplog):
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shared_library.shutil, "which", lambda name: None)
     with caplog.at_level(logging.WARNING):
         decoder = Decoder(one_model)
     assert isinstance(decoder.engine, GraphDecoder)
@@ -231,7 +233,7 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(tmp_path, nothing_co
     compiler.parent.mkdir()
     compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "x.h:1: error: no such thing" >&2\nexit 1\n')
     compiler.chmod(0o755)
-    monkeypatch.setattr(build.shutil, "which", lambda name: str(compiler))
+    monkeypatch.setattr(shared_library.shutil, "which", lambda name: str(compiler))
     with pytest.raises(CannotCompile, match="no such thing"):
         library_file(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -250,7 +252,7 @@ def test_a_folder_that_cannot_be_written_is_no_crash(tmp_path, nothing_compiled)
 def test_processes_that_compile_at_once_publish_one_library(tmp_path):
     skip_without_library()
     line = (
-        "import sys, pathlib; from mindgeex.model_zoo.decoding.kernels.build import library_file; "
+        "import sys, pathlib; from mindgeex.model_zoo.decoding.kernels.native import library_file; "
         "print(library_file(pathlib.Path(sys.argv[1])))"
     )
     command = [sys.executable, "-c", line, str(tmp_path)]

@@ -2,34 +2,20 @@
 
 A library is named after its sources, the compiler, its options and the processor, so a changed one is never mistaken
 for another.
-Covers: g++ on Linux. Does not cover: other compilers; without one, decoding runs as a MindSpore graph.
+Covers: g++ on Linux. Does not cover: other compilers; without one, models run by MindSpore's own operators alone.
 """
 
 import platform
 import shutil
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.prepared import build, prepared
 
-SOURCES = Path(__file__).parent
-OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC")
-
 
 class CannotCompile(Exception):
     """Why there is no library: the machine lacks something, which is no mistake of its user's."""
-
-
-@cache
-def library_file(folder: Path | None = None) -> Path:
-    """The compiled library of decoding, in `folder` or in the user's cache; takes seconds the first time.
-
-    Raises:
-        CannotCompile: see `shared_library`.
-    """
-    return shared_library("decoding", SOURCES, OPTIONS, folder)
 
 
 def shared_library(name: str, sources: Path, options: Sequence[str], folder: Path | None = None) -> Path:
