@@ -10,10 +10,10 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from mindgeex.model_zoo import shared_library
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.decoding.cache import Decoder
 from mindgeex.model_zoo.decoding.graph import GraphDecoder
-from mindgeex.model_zoo import shared_library
 from mindgeex.model_zoo.decoding.kernels import native
 from mindgeex.model_zoo.decoding.kernels.decoder import PIECE, NativeDecoder
 from mindgeex.model_zoo.decoding.kernels.native import library_file
