@@ -1,0 +1,104 @@
+// Products of blocks of 32 x 32 float32 by vectors, for processors without a matrix unit.
+//
+// A factor's block is a panel [depth, 32]; eight rows of a result (four without AVX-512) are summed up in registers.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+constexpr int64_t BLOCK = 32;
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, TALL = 8;
+#elif defined(__AVX__)
+constexpr int LANES = 8, TALL = 4;
+#else
+constexpr int LANES = 4, TALL = 4;
+#endif
+typedef float Lanes __attribute__((vector_size(LANES * 4)));
+typedef int32_t Order __attribute__((vector_size(LANES * 4)));
+constexpr int64_t WIDE = 2 * LANES;  // columns that a tile computes
+
+inline Lanes load(const float* x) {
+  Lanes found;
+  std::memcpy(&found, x, sizeof found);
+  return found;
+}
+
+inline void store(float* x, Lanes value) { std::memcpy(x, &value, sizeof value); }
+
+// TALL rows of C [.., WIDE], `stride` apart, = or += the product of two panels of depth n.
+template <bool ADD>
+void tile(const float* a, const float* b, int64_t n, float* c, int64_t stride) {
+  Lanes left[TALL] = {}, right[TALL] = {};
+  for (int64_t p = 0; p < n; ++p, a += BLOCK, b += BLOCK) {
+    const Lanes l = load(b), r = load(b + LANES);
+#pragma GCC unroll 8
+    for (int i = 0; i < TALL; ++i) {
+      left[i] += a[i] * l;
+      right[i] += a[i] * r;
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < TALL; ++i) {
+    float *l = c + i * stride, *r = l + LANES;
+    store(l, ADD ? load(l) + left[i] : left[i]);
+    store(r, ADD ? load(r) + right[i] : right[i]);
+  }
+}
+
+// The same products without a matrix unit: panels of float32, [depth, 32].
+namespace plain {
+
+constexpr int64_t BYTES = BLOCK * BLOCK * 4;
+
+constexpr Order between(int first) {
+  Order order{};
+  for (int i = 0; i < LANES; ++i) order[i] = first + i / 2 + i % 2 * LANES;
+  return order;
+}
+
+// LANES rows, LANES columns: log2(LANES) times, the halves are laid between each other like cards.
+inline void turn(Lanes rows[LANES]) {
+  for (int done = 1; done < LANES; done *= 2) {
+    Lanes next[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], between(0));
+      next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], between(LANES / 2));
+    }
+    std::copy(next, next + LANES, rows);
+  }
+}
+
+inline void along(const float* x, int64_t stride, char* out) {
+  float* to = reinterpret_cast<float*>(out);
+  for (int64_t i = 0; i < BLOCK; i += LANES)
+    for (int64_t k = 0; k < BLOCK; k += LANES) {
+      Lanes rows[LANES];
+      for (int r = 0; r < LANES; ++r) {
+        rows[r] = load(x + (i + r) * stride + k);
+        __builtin_prefetch(x + (i + r) * stride + k + BLOCK);
+      }
+      turn(rows);
+      for (int r = 0; r < LANES; ++r) store(to + (k + r) * BLOCK + i, rows[r]);
+    }
+}
+
+inline void across(const float* x, int64_t stride, char* out) {
+  for (int64_t k = 0; k < BLOCK; ++k) std::memcpy(out + k * BLOCK * 4, x + k * stride, BLOCK * 4);
+}
+
+inline void multiply(const char* left, const char* right, int64_t depth, float* sums, int64_t stride, bool add) {
+  const float *a = reinterpret_cast<const float*>(left), *b = reinterpret_cast<const float*>(right);
+  for (int64_t j = 0; j < BLOCK; j += WIDE)
+    for (int64_t i = 0; i < BLOCK; i += TALL) {
+      float* c = sums + i * stride + j;
+      if (add)
+        tile<true>(a + i, b + j, depth * BLOCK, c, stride);
+      else
+        tile<false>(a + i, b + j, depth * BLOCK, c, stride);
+    }
+}
+
+}  // namespace plain
