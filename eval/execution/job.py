@@ -45,7 +45,7 @@ class Job:
     then: Limits | None = None
     """A command of two stages, which compiles a program and becomes it: the limits of the second stage. It begins when
     the command writes the output of the shell's `times` to its channel; `limit_script` sets what the kernel limits
-    (not processes: of those both stages may have as many as the one that may have more)."""
+    (not processes and the size of the temporary folder: of those both stages have as much as the one that has more)."""
 
     def most(self) -> Limits:
         """The larger one of each limit of both stages."""

@@ -130,9 +130,10 @@ def _both_stages(toolchain: Toolchain, limits: Limits, proof: Proof) -> tuple[st
     """Compiles, leaves nothing of that but the program, and becomes it.
 
     Both happen in one sandbox, which no other sample sees; what is compiled is not executed before it is compiled.
+    Compiling has a shell of its own, so that the program knows nothing of what it sets, such as GOGC.
     """
     steps = (
-        f"{{ {toolchain.compile}; }} >words 2>&1 || {{ code=$?; cat words; exit $code; }}",
+        f"( {toolchain.compile} ) >words 2>&1 || {{ code=$?; cat words; exit $code; }}",
         'for name in *; do [ "$name" = program ] || set -- "$@" "$name"; done; rm -rf "$@"',
         f"times >/dev/fd/{proof.descriptor}",
         limit_script(limits),

@@ -7,6 +7,23 @@ import pytest
 from mindgeex.eval.execution.job import MIB, Channel, Job, Limits, limit_script
 from mindgeex.eval.execution.verdict import Verdict
 
+GO_GARBAGE = """package main
+
+import (
+	"github.com/stretchr/testify/assert"
+	"testing"
+)
+
+func kept() int {
+	var last []byte
+	for n := 0; n < 700; n++ {
+		last = make([]byte, 1<<20)
+	}
+	return len(last)
+}
+"""
+GO_TEST = "func TestKept(t *testing.T) {\n\tassert := assert.New(t)\n\tassert.Equal(1<<20, kept())\n}\n"
+
 pytestmark = pytest.mark.toolchain
 
 STAGES = """
@@ -59,3 +76,8 @@ def test_nothing_of_compiling_is_left_when_the_program_runs(execute_program, lan
     assert outcome.verdict == Verdict.EXCEPTION, outcome
     assert "program" in outcome.output and "words" not in outcome.output, outcome
     assert not re.search(r"main\.(?:cpp|go|rs|s|o|a)\b(?!:)", outcome.output), outcome
+
+
+def test_a_go_program_collects_its_garbage_though_its_compiler_does_not(execute_program):
+    outcome = execute_program("go", GO_GARBAGE, GO_TEST, Limits(memory_bytes=256 * MIB))
+    assert outcome.verdict == Verdict.PASSED, outcome
