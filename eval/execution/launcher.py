@@ -2,9 +2,12 @@
 
 To the kernel, credentials, capabilities and mount namespace belong to a thread, so one that gives its own up for good
 starts every sandbox, and no sandbox needs programs to do it first (nsenter, setpriv). glibc's setuid and its like
-would change all threads: the plain system calls are used.
-Does not cover: a process forked from this one, in which the thread does not exist: it needs a Sandbox of its own;
-finalizers that Python's collector of cycles happens to call in the thread, which reach no files of the host.
+would change all threads: the plain system calls are used. The memory that the threads share stays out of nobody's
+reach.
+Does not cover: a program of nobody's outside every sandbox, which may send the thread a signal that ends the harness
+(a program in a sandbox sees neither); a process forked from this one, in which the thread does not exist: it needs a
+Sandbox of its own; finalizers that Python's collector of cycles happens to call in the thread, which reach no files of
+the host.
 """
 
 import ctypes
@@ -25,7 +28,7 @@ CALLS = {
 }
 """Numbers of system calls."""
 CLONE_FS, CLONE_NEWNS = 0x200, 0x20000
-PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 23, 24, 38
+PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 23, 24, 38
 CAPABILITIES_V3 = 0x20080522
 Start = Callable[[], "subprocess.Popen[bytes]"]
 
@@ -97,5 +100,6 @@ def become_nobody(namespace: BinaryIO) -> None:
     call("setgroups", ctypes.c_long(0), None)
     call("setresgid", nobody, nobody, nobody)
     call("setresuid", nobody, nobody, nobody)
+    prctl(PR_SET_DUMPABLE, 0)  # the kernel does so, too, unless sysctl fs.suid_dumpable is 1
     none = (ctypes.c_uint32 * 6)()
     call("capset", (ctypes.c_uint32 * 2)(CAPABILITIES_V3, 0), none)

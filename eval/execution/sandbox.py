@@ -152,7 +152,10 @@ class Sandbox:
         with self._lock:
             if tuple(mounts) not in self._launchers:
                 with stage(self._bwrap, mounts, WORK, self._environment) as namespace:
-                    self._launchers[tuple(mounts)] = Launcher(namespace)
+                    try:
+                        self._launchers[tuple(mounts)] = Launcher(namespace)
+                    except OSError as error:
+                        raise UserError(f"root must be allowed to become nobody here: {error}") from error
             return self._launchers[tuple(mounts)]
 
 
