@@ -113,7 +113,7 @@ def needs_testing(solution: str, tests: str) -> bool:
     """Whether a program may use more of package testing than its stand-in has."""
     code = solution + re.sub(r"\(t \*testing\.T\)|\bassert\.New\(t\)", "", tests)
     return bool(
-        re.search(r"\btesting\.|\btesting/|[\w.] *\"testing\"|`testing`", code)
+        re.search(r"\btesting\.|\btesting/|[\w.][ \t]*\"testing\"|`testing`", code)
         or re.search(r"\bt\b", code[len(solution) :])
     )
 

@@ -203,6 +203,8 @@ GO_TEST = "func TestA(t *testing.T) {\n\tassert := assert.New(t)\n\tassert.Equal
         ("func a(t *testing.T) { }\n", GO_TEST, True),
         ('import "testing/quick"\n', GO_TEST, True),
         ('import other "testing"\n', GO_TEST, True),
+        ('import (\n\tother\t"testing"\n)\n', GO_TEST, True),
+        ('import (\n\t"fmt"\n\t"testing"\n)\n', GO_TEST, False),
     ],
 )
 def test_gos_package_testing_is_left_out_only_where_nothing_of_it_is_used(solution, tests, needed):
