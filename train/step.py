@@ -142,6 +142,16 @@ class WholeStep(nn.Cell):
         total, gradients = self.gradients(rows_BS1, weights_BS, seeds_B, factor)
         return self.update(total, gradients, factor, sums, limits, scalars)
 
+    @property
+    def compile_phase(self) -> str:
+        """Which graph a call runs. MindSpore tells every cell below before each call, which costs milliseconds."""
+        return self._compile_phase
+
+    @compile_phase.setter
+    def compile_phase(self, phase: str) -> None:
+        if phase != self._compile_phase:
+            nn.Cell.compile_phase.fset(self, phase)
+
 
 class Accumulate(nn.Cell):
     """Adds a micro batch's gradients to the sums that `UpdateFromSums` uses."""
