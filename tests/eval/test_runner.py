@@ -28,6 +28,7 @@ from mindgeex.eval.execution.verdict import Verdict
 from mindgeex.eval.results import Rows
 from mindgeex.eval.runner import read, run
 from tests.eval.completers import Recital, Varied
+from tests.eval.processes import parent
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
 
@@ -302,10 +303,6 @@ class _Observed(LocalEngine):
 
 def _kill_sandbox(killed: list[int]) -> None:
     """Waits for the next program to run, and kills the outermost process of its sandbox."""
-
-    def parent(pid: int) -> int:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         for entry in Path("/proc").glob("[0-9]*"):

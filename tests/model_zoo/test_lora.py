@@ -25,29 +25,13 @@ from mindgeex.model_zoo.checkpoints.native import (
     save_model,
     weights_sha256,
 )
-from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
+from mindgeex.model_zoo.config import ComputeConfig
 from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.lora import adapter_parameters, add_lora, merge, unmerge
 from mindgeex.model_zoo.lora_config import LoraConfig
+from tests.model_zoo.adapted import CONFIG, IDS, fill_additions, logits
 
-SIZES = {
-    "num_layers": 2,
-    "hidden_size": 32,
-    "num_heads": 2,
-    "vocab_size": 97,
-    "seq_length": 16,
-    "feed_forward_size": 64,
-    "dropout_rate": 0.0,
-    "init_std": 0.1,
-    "eod_id": 0,
-}
-CONFIG = {family: ModelConfig(family=family, **SIZES) for family in ("codegeex", "gpt_neox")}
 LORA = LoraConfig(rank=4, alpha=8.0, targets=("query", "value", "down"))
-IDS = np.random.default_rng(0).integers(1, 97, (2, 16)).astype(np.int32)
-
-
-def logits(model) -> np.ndarray:
-    return model(ms.Tensor(IDS), ms.Tensor(0, ms.int32)).asnumpy().astype(np.float64)
 
 
 def model_of(family: str, compute: ComputeConfig | None = None):
@@ -159,9 +143,7 @@ def adapter(tmp_path_factory):
     (base / "tokenizer" / "vocab.json").write_text("{}")
     save_model(base, model.config, named_parameters(model))
     add_lora(model, LORA)
-    random = np.random.default_rng(5)
-    for parameter in adapter_parameters(model).values():
-        parameter.set_data(ms.Tensor(random.normal(0, 0.1, parameter.shape).astype(np.float32)))
+    fill_additions(model)
     save_adapter(place, model.config, adapter_parameters(model), AdapterInfo("../base", weights_sha256(base), LORA))
     return base, place, logits(model)
 

@@ -11,9 +11,9 @@ from mindgeex.common.errors import UserError
 from mindgeex.model_zoo.config import ComputeConfig
 from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.layers import Linear
-from mindgeex.model_zoo.lora import LoraLinear, adapter_parameters, add_lora
+from mindgeex.model_zoo.lora import LoraLinear, add_lora
 from mindgeex.model_zoo.lora_config import TARGETS, LoraConfig
-from tests.model_zoo.test_lora import CONFIG, IDS
+from tests.model_zoo.adapted import CONFIG, IDS, fill_additions
 
 RATE = 0.25
 SEEDS = ms.Tensor([11, -7], ms.int32)
@@ -29,9 +29,7 @@ def adapted_model(family: str, rate: float, targets: tuple[str, ...] = TARGETS[:
     ms.set_seed(1)
     model = build_model(CONFIG[family], ComputeConfig(**compute))
     add_lora(model, LoraConfig(rank=4, alpha=8.0, targets=targets, dropout=rate))
-    random = np.random.default_rng(5)
-    for parameter in adapter_parameters(model).values():
-        parameter.set_data(ms.Tensor(random.normal(0, 0.1, parameter.shape).astype(np.float32)))
+    fill_additions(model)
     return model
 
 

@@ -21,6 +21,7 @@ from mindgeex.eval.execution.engines.ray import Pool, RayEngine, Task, perform
 from mindgeex.eval.execution.job import Limits
 from mindgeex.eval.runner import Run, read, run
 from tests.eval.completers import Recital, Varied
+from tests.eval.processes import parent
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("sandbox")]
 FACTS = ("task_id", "sample", "rules", "completion", "program", "verdict", "reason", "score")
@@ -58,10 +59,6 @@ def test_a_cluster_gives_the_same_results_and_either_goes_on_where_the_other_sto
 
 def _kill_a_worker(killed: list[int]) -> None:
     """Waits for a program to run in the sandbox of another process, and kills that process."""
-
-    def parent(pid: int) -> int:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for entry in Path("/proc").glob("[0-9]*"):

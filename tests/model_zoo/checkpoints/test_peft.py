@@ -17,7 +17,7 @@ from mindgeex.model_zoo.checkpoints.native import named_parameters, save_model, 
 from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.lora import adapter_parameters, add_lora, merge
 from mindgeex.model_zoo.lora_config import TARGETS, LoraConfig
-from tests.model_zoo.test_lora import CONFIG, IDS, logits
+from tests.model_zoo.adapted import CONFIG, IDS, fill_additions, logits
 
 LOGITS = """
 import sys
@@ -44,9 +44,7 @@ def make_adapter(folder, family, lora):
     place.mkdir()
     save_model(base, model.config, named_parameters(model))
     add_lora(model, lora)
-    random = np.random.default_rng(5)
-    for parameter in adapter_parameters(model).values():
-        parameter.set_data(ms.Tensor(random.normal(0, 0.1, parameter.shape).astype(np.float32)))
+    fill_additions(model)
     save_adapter(place, model.config, adapter_parameters(model), AdapterInfo("../base", weights_sha256(base), lora))
     return model
 
