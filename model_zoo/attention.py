@@ -102,7 +102,8 @@ class NoMemory(nn.Cell):
 def fold(config: ModelConfig, salt: int, compute: ComputeConfig, training: bool) -> Any:
     """`DotProductAttention` as one kernel of a CPU on [B, T, H], or None where there is none.
 
-    Numbers differ in rounding, what is dropped does not.
+    It goes by the positions, which say what the mask of `DocumentMask` says where nothing is remembered. Numbers differ
+    in rounding, what is dropped does not.
     """
     if not fuses(compute) or compute.attention != "matmul" or compute.attention_scaling == "query_key":
         return None
@@ -136,7 +137,7 @@ class Attention(nn.Cell):
         k_BTH = self.place(k_BTH, positions_BT)
         if self.folded is not None and isinstance(self.memory, NoMemory):
             folded = self.folded_dropping if self.training else self.folded
-            return self.output(folded(q_BTH, k_BTH, v_BTH, mask_B1TK, seeds_B), seeds_B)
+            return self.output(folded(q_BTH, k_BTH, v_BTH, positions_BT, seeds_B), seeds_B)
         k_BAKD, v_BAKD = self.memory(self.split_heads(k_BTH), self.split_heads(v_BTH), positions_BT)
         mixed_BATD = self.core(self.split_heads(q_BTH), k_BAKD, v_BAKD, mask_B1TK, seeds_B)
         return self.output(self.merge(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape), seeds_B)

@@ -12,7 +12,7 @@ from mindspore import Tensor, nn, ops
 from mindgeex.model_zoo.attention import Attention, DocumentMask
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.kernels import fused
-from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm, fuses
+from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm, fuses, residual
 
 
 class Branches(nn.Cell):
@@ -23,7 +23,7 @@ class Branches(nn.Cell):
         self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.attention = Attention(config, 4 * index, compute)
         self.attention_dropout = Dropout(config.dropout_rate, salt=4 * index + 1)
-        self.attention_residual, self.feed_forward_residual = ops.Add(), ops.Add()
+        self.attention_residual, self.feed_forward_residual = residual(compute), residual(compute)
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
@@ -39,8 +39,9 @@ class Branches(nn.Cell):
     ) -> Tensor:
         """Both residual branches."""
         attended_BTH = self.attention(query_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
-        x_BTH = self.attention_residual(x_BTH, self.attention_dropout(attended_BTH, seeds_B))
-        fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH), seeds_B)
+        attended_BTH = self.attention_dropout(attended_BTH, seeds_B)
+        x_BTH, source_BTH = self.feed_forward_norm.of_sum(x_BTH, attended_BTH, self.attention_residual)
+        fed_BTH = self.feed_forward(source_BTH, seeds_B)
         return self.feed_forward_residual(x_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
 
 
@@ -49,7 +50,7 @@ class Block(Branches):
 
     def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Self-attention: the queries come from the block's own input."""
-        source_BTH = self.attention_norm(x_BTH)
+        x_BTH, source_BTH = self.attention_norm.fork(x_BTH)
         return self.answer(x_BTH, source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
 
 
@@ -60,7 +61,8 @@ class TopQuery(Branches):
         self, query_BTH: Tensor, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
     ) -> Tensor:
         """Queries and the blocks' output -> what the head reads, [B, T, H]."""
-        return self.answer(x_BTH, query_BTH, self.attention_norm(x_BTH), positions_BT, mask_B1TK, seeds_B)
+        x_BTH, source_BTH = self.attention_norm.fork(x_BTH)
+        return self.answer(x_BTH, query_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
 
 
 class TiedHead(nn.Cell):
@@ -86,7 +88,7 @@ class CodeGeeX(nn.Cell):
         hidden, std = config.hidden_size, config.init_std
         self.document_mask = DocumentMask(config, compute)
         self.word_embedding = Embedding(config.vocab_size, hidden, std, compute)
-        self.embed = ops.Add()
+        self.embed = residual(compute)
         self.position_embedding = Embedding(config.seq_length, hidden, std, compute)
         self.embedding_dropout = Dropout(config.dropout_rate, salt=4 * config.num_layers)
         self.blocks = nn.CellList([Block(config, index, compute) for index in range(config.num_layers - 1)])

@@ -8,7 +8,7 @@ from mindspore import Tensor, nn, ops
 
 from mindgeex.model_zoo.attention import DocumentMask, RotaryAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm, Linear
+from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm, Linear, residual
 
 
 class Block(nn.Cell):
@@ -20,18 +20,23 @@ class Block(nn.Cell):
         self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.attention = RotaryAttention(config, 4 * index, compute)
         self.attention_dropout = Dropout(config.dropout_rate, salt=4 * index + 1)
-        self.attention_residual, self.feed_forward_residual = ops.Add(), ops.Add()
+        self.attention_residual, self.feed_forward_residual = residual(compute), residual(compute)
         self.feed_forward_norm = LayerNorm(config.hidden_size, config.layer_norm_epsilon)
         self.feed_forward = FeedForward(config, compute)
         self.feed_forward_dropout = Dropout(config.dropout_rate, salt=4 * index + 2)
 
     def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, H]."""
-        source_BTH = self.attention_norm(x_BTH)
+        x_BTH, source_BTH = self.attention_norm.fork(x_BTH)
         attended_BTH = self.attention(source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
-        attended_BTH = self.attention_residual(x_BTH, self.attention_dropout(attended_BTH, seeds_B))
-        fed_BTH = self.feed_forward(self.feed_forward_norm(x_BTH if self.parallel else attended_BTH), seeds_B)
-        return self.feed_forward_residual(attended_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
+        attended_BTH = self.attention_dropout(attended_BTH, seeds_B)
+        if self.parallel:
+            x_BTH, source_BTH = self.feed_forward_norm.fork(x_BTH)
+            x_BTH = self.attention_residual(x_BTH, attended_BTH)
+        else:
+            x_BTH, source_BTH = self.feed_forward_norm.of_sum(x_BTH, attended_BTH, self.attention_residual)
+        fed_BTH = self.feed_forward(source_BTH, seeds_B)
+        return self.feed_forward_residual(x_BTH, self.feed_forward_dropout(fed_BTH, seeds_B))
 
 
 class GPTNeoX(nn.Cell):

@@ -5,6 +5,7 @@ Covers: products in float32, float16 and bfloat16 (no CPU kernels) over float32 
 
 # Shapes: B batch, S sequence, T queries (S, or 1 when decoding), H hidden, F feed-forward width, N = B*T
 import math
+from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
@@ -20,6 +21,11 @@ from mindgeex.model_zoo.kernels import fused
 def fuses(compute: ComputeConfig) -> bool:
     """Whether the cells use the fused kernels of a CPU; without them they compose MindSpore's operators."""
     return compute.dtype == compute.softmax_dtype == "float32" and fused.kernels_here()
+
+
+def residual(compute: ComputeConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    """What adds a branch to what it branched off."""
+    return fused.add() if fuses(compute) else ops.Add()
 
 
 class Linear(nn.Cell):
@@ -59,7 +65,10 @@ class LayerNorm(nn.Cell):
         super().__init__()
         self.gamma = Parameter(initializer("ones", (size,), ms.float32), name="gamma")
         self.beta = Parameter(initializer("zeros", (size,), ms.float32), name="beta")
-        self.fused = fused.layer_norm(epsilon) if fused.kernels_here() else None
+        self.fused = self.fused_fork = self.fused_sum = None
+        if fused.kernels_here():
+            self.fused, self.fused_fork = fused.layer_norm(epsilon), fused.forked_layer_norm(epsilon)
+            self.fused_sum = fused.sum_layer_norm(epsilon)
         self.norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=epsilon)
 
     def construct(self, x_BTH: Tensor) -> Tensor:
@@ -68,6 +77,19 @@ class LayerNorm(nn.Cell):
         if self.fused is not None:
             return self.fused(x_f32_BTH, self.gamma, self.beta).astype(x_BTH.dtype)
         return self.norm(x_f32_BTH, self.gamma, self.beta)[0].astype(x_BTH.dtype)
+
+    def fork(self, x_BTH: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> x, to be read where its norm is not, and its norm."""
+        if self.fused_fork is not None and x_BTH.dtype == ms.float32:
+            return self.fused_fork(x_BTH, self.gamma, self.beta)
+        return x_BTH, self.construct(x_BTH)
+
+    def of_sum(self, x_BTH: Tensor, added_BTH: Tensor, add: Callable) -> tuple[Tensor, Tensor]:
+        """x and what `add` adds to it -> their sum, and its norm."""
+        if self.fused_sum is not None and x_BTH.dtype == ms.float32:
+            return self.fused_sum(x_BTH, added_BTH, self.gamma, self.beta)
+        total_BTH = add(x_BTH, added_BTH)
+        return total_BTH, self.construct(total_BTH)
 
 
 class Embedding(nn.Cell):

@@ -1,15 +1,16 @@
 // Attention of a training step on a CPU, float32: scores, mask, softmax, dropout and mixture in one go, and its gradient.
 //
 // One thread takes a head of a row from end to end, BLOCK of its queries at a time; the scores of those are all that
-// is ever held (Dao et al. 2022 hold less: keys go by blocks there, too). Keys that the mask hides from all of them are
-// left out. The gradient computes the shares again from the log of the sum of exponentials.
-// Covers: any sizes; every query sees a key. Does not cover: more threads than heads of all rows, half precision.
+// is ever held (Dao et al. 2022 hold less: keys go by blocks there, too). A query sees itself and as many keys before it as its
+// position in the document says; keys that all of a block's queries do not see are left out. The gradient computes the
+// shares again from the log of the sum of exponentials.
+// Covers: any sizes. Does not cover: other masks, more threads than heads of all rows, half precision.
 
 #include "product.h"
 
 namespace {
 
-constexpr float HIDDEN = -5000.0f;  // what is added to a score that must not count is below
+constexpr float HIDDEN = -1e30f;  // a score that does not count
 
 struct Range {
   int64_t first, last;
@@ -17,21 +18,41 @@ struct Range {
 };
 
 struct Sizes {
-  int64_t batch, queries, keys, hidden, heads, size;
-  int64_t query_blocks, key_blocks, deep;  // of BLOCK; deep: those of a head's size
-  int64_t stride, wide;                    // of a block's scores, and of its head's values
+  int64_t batch, length, hidden, heads, size;
+  int64_t blocks, deep;  // of BLOCK: those of the window, and of a head's size
+  int64_t stride, wide;  // of a block's scores, and of its head's values
 
-  Sizes(const Call& c, int64_t heads)
-      : batch(c.shapes[0][0]), queries(c.shapes[0][1]), keys(c.shapes[1][1]), hidden(c.shapes[0][2]), heads(heads) {
+  Sizes(const Call& c, int64_t heads) : batch(c.shapes[0][0]), length(c.shapes[0][1]), hidden(c.shapes[0][2]), heads(heads) {
     size = hidden / heads;
-    query_blocks = blocks_of(queries);
-    key_blocks = blocks_of(keys);
+    blocks = blocks_of(length);
     deep = blocks_of(size);
-    stride = key_blocks * BLOCK + LANES;  // not a power of two: rows would share a set of the cache
+    stride = blocks * BLOCK + LANES;  // not a power of two: rows would share a set of the cache
     wide = deep * BLOCK;
   }
-  int64_t at(int64_t b, int64_t a, int64_t t, int64_t length) const { return (b * length + t) * hidden + a * size; }
+  int64_t at(int64_t b, int64_t a, int64_t t) const { return (b * length + t) * hidden + a * size; }
   Matrix values(const float* x, int64_t rows) const { return {x, rows, size, hidden}; }
+};
+
+// Which keys the queries of a row see.
+struct Sight {
+  const int32_t* positions;
+  int64_t length;
+  int64_t begin(int64_t t) const { return std::max<int64_t>(0, t - positions[t]); }
+  // The blocks of keys that any query of a block sees.
+  Range blocks(int64_t block) const {
+    int64_t first = block * BLOCK;
+    for (int64_t t = first; t < std::min(length, (block + 1) * BLOCK); ++t) first = std::min(first, begin(t));
+    return {first / BLOCK, block + 1};
+  }
+  // Of a query's scores `p`, those that it does not see count no more; the rest lies, in whole vectors, in what is returned.
+  Range scores(int64_t t, Range blocks, float* p) const {
+    const int64_t from = begin(t), first = from / LANES * LANES, last = (t + LANES) / LANES * LANES;
+    std::fill(p + blocks.first * BLOCK, p + first, 0.0f);
+    std::fill(p + first, p + from, HIDDEN);
+    std::fill(p + t + 1, p + last, HIDDEN);
+    std::fill(p + last, p + blocks.last * BLOCK, 0.0f);
+    return {first, last};
+  }
 };
 
 struct Scaled : Matrix {
@@ -62,35 +83,6 @@ void pack(const Source& x, bool by_rows, void (*how)(const float*, int64_t, char
     }
 }
 
-constexpr int64_t STEP = 64;  // keys that are looked at together
-
-inline bool hides(const float* m) {
-  int64_t seen = 0;
-  for (int64_t k = 0; k < STEP; ++k) seen += m[k] > HIDDEN;
-  return seen == 0;
-}
-
-// For every block of queries, the blocks of keys that any of its queries sees.
-std::vector<Range> seen(const Sizes& s, const float* mask) {
-  std::vector<Range> ranges(s.batch * s.query_blocks);
-  Pool::here().share(s.batch * s.query_blocks, [&](int64_t block) {
-    const int64_t b = block / s.query_blocks, t = block % s.query_blocks * BLOCK;
-    int64_t first = s.keys, last = 0;
-    for (int64_t q = t; q < std::min(s.queries, t + BLOCK); ++q) {
-      const float* m = mask + (b * s.queries + q) * s.keys;
-      int64_t k = 0, end = s.keys;
-      while (k + STEP <= first && hides(m + k)) k += STEP;
-      while (k < first && m[k] <= HIDDEN) ++k;
-      first = k;
-      while (end - STEP >= last && hides(m + end - STEP)) end -= STEP;
-      while (end > last && m[end - 1] <= HIDDEN) --end;
-      last = end;
-    }
-    ranges[block] = {first / BLOCK, blocks_of(std::max(first + 1, last))};
-  });
-  return ranges;
-}
-
 // Panels of a block's scores, one depth or one column after the other.
 void pack_scores(const float* scores, int64_t stride, Range range, void (*how)(const float*, int64_t, char*), int64_t bytes,
                  char* out) {
@@ -99,42 +91,40 @@ void pack_scores(const float* scores, int64_t stride, Range range, void (*how)(c
 
 }  // namespace
 
-// q [B, T, H], k, v [B, K, H], mask [B, 1, T, K] (added), seeds [B] or [1], {heads, salt, threshold}, {scale of scores, of what
+// q, k, v [B, T, H], positions [B, T] int32, seeds [B] or [1], {heads, salt, threshold}, {scale of scores, of what
 // stays} -> mixture [B, T, H], logs of the sums of exponentials [B, A, T]
 KERNEL(attention) {
   const Call c{params, ndims, shapes};
   const Sizes s(c, c.ints(5)[0]);
-  const float *q = c.in(0), *k = c.in(1), *v = c.in(2), *mask = c.in(3), scale = c.in(6)[0], kept = c.in(6)[1];
-  const int32_t *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
+  const float *q = c.in(0), *k = c.in(1), *v = c.in(2), scale = c.in(6)[0], kept = c.in(6)[1];
+  const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *out = c.out(7), *logs = c.out(8);
   const Method with = method();
-  const std::vector<Range> ranges = seen(s, mask);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;
-    const int64_t blocks = 2 * s.key_blocks * s.deep + s.key_blocks + s.deep, floats = BLOCK * (s.stride + s.wide);
+    const int64_t blocks = 2 * s.blocks * s.deep + s.blocks + s.deep, floats = BLOCK * (s.stride + s.wide);
     Room room{memory.hold(blocks * bytes + 4 * floats), bytes};
-    char *keys = room.blocks(s.key_blocks * s.deep), *values = room.blocks(s.key_blocks * s.deep);
-    char *asks = room.blocks(s.deep), *packed = room.blocks(s.key_blocks);
+    char *keys = room.blocks(s.blocks * s.deep), *values = room.blocks(s.blocks * s.deep);
+    char *asks = room.blocks(s.deep), *packed = room.blocks(s.blocks);
     float *shares = room.floats(BLOCK * s.stride), *mixed = room.floats(BLOCK * s.wide);
     const Unit unit(with);
-    pack(s.values(k + s.at(b, a, 0, s.keys), s.keys), true, with.right_along, bytes, keys);
-    pack(s.values(v + s.at(b, a, 0, s.keys), s.keys), false, with.right_across, bytes, values);
+    pack(s.values(k + s.at(b, a, 0), s.length), true, with.right_along, bytes, keys);
+    pack(s.values(v + s.at(b, a, 0), s.length), false, with.right_across, bytes, values);
     const int32_t offset = row_offset(seeds[shared ? 0 : b], salt);
-    for (int64_t block = 0; block < s.query_blocks; ++block) {
-      const int64_t first = block * BLOCK, n = std::min(BLOCK, s.queries - first);
-      const Range range = ranges[b * s.query_blocks + block];
-      const int64_t start = range.first * BLOCK, end = std::min(range.last * BLOCK, s.keys);
-      pack(Scaled(s.values(q + s.at(b, a, first, s.queries), n), scale), true, with.left_along, bytes, asks);
+    const Sight sight{positions + b * s.length, s.length};
+    for (int64_t block = 0; block < s.blocks; ++block) {
+      const int64_t first = block * BLOCK, n = std::min(BLOCK, s.length - first);
+      const Range range = sight.blocks(block);
+      pack(Scaled(s.values(q + s.at(b, a, first), n), scale), true, with.left_along, bytes, asks);
       for (int64_t j = range.first; j < range.last; ++j)
         with.multiply(asks, keys + j * s.deep * bytes, s.deep, shares + j * BLOCK, s.stride, false);
       float factors[BLOCK];
       for (int64_t i = 0; i < n; ++i) {
         const int64_t t = first + i;
-        const float* m = mask + (b * s.queries + t) * s.keys;
         float* p = shares + i * s.stride;
-        for (int64_t j = start; j < end; ++j) p[j] += m[j];
+        const auto [start, end] = sight.scores(t, range, p);
         const float most = largest(p + start, end - start);
         float sum = 0;
         for (int64_t j = start; j < end; ++j) {
@@ -142,64 +132,62 @@ KERNEL(attention) {
           sum += p[j];
         }
         if (drops) {
-          const int32_t origin = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.queries + t) * s.keys);
+          const int32_t origin = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.length + t) * s.length);
           for (int64_t j = start; j < end; ++j)
             p[j] = stays(origin + static_cast<int32_t>(j), offset, threshold) ? p[j] : 0.0f;
         }
-        std::fill(p + end, p + range.last * BLOCK, 0.0f);
-        logs[(b * s.heads + a) * s.queries + t] = most + std::log(sum);
+        logs[(b * s.heads + a) * s.length + t] = most + std::log(sum);
         factors[i] = (drops ? kept : 1.0f) / sum;
       }
       pack_scores(shares, s.stride, range, with.left_along, bytes, packed);
       for (int64_t d = 0; d < s.deep; ++d)
-        with.multiply(packed, values + (d * s.key_blocks + range.first) * bytes, range.length(), mixed + d * BLOCK, s.wide, false);
+        with.multiply(packed, values + (d * s.blocks + range.first) * bytes, range.length(), mixed + d * BLOCK, s.wide, false);
       for (int64_t i = 0; i < n; ++i)
         for (int64_t d = 0; d < s.size; ++d)
-          out[s.at(b, a, first + i, s.queries) + d] = mixed[i * s.wide + d] * factors[i];
+          out[s.at(b, a, first + i) + d] = mixed[i * s.wide + d] * factors[i];
     }
   });
   return 0;
 }
 
-// dmixture, q, k, v, mask, seeds, {heads, salt, threshold}, {scale, kept}, mixture, logs -> dq, dk, dv
+// dmixture, q, k, v, positions, seeds, {heads, salt, threshold}, {scale, kept}, mixture, logs -> dq, dk, dv
 KERNEL(attention_grad) {
   const Call all{params, ndims, shapes}, c{params + 1, ndims + 1, shapes + 1};
   const Sizes s(c, c.ints(5)[0]);
-  const float *g = all.in(0), *q = c.in(0), *k = c.in(1), *v = c.in(2), *mask = c.in(3), scale = c.in(6)[0];
+  const float *g = all.in(0), *q = c.in(0), *k = c.in(1), *v = c.in(2), scale = c.in(6)[0];
   const float kept = c.in(6)[1], *mixture = c.in(7), *logs = c.in(8);
-  const int32_t *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
+  const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *dq = c.out(9), *dk = c.out(10), *dv = c.out(11);
   const Method with = method();
-  const std::vector<Range> ranges = seen(s, mask);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;
-    const int64_t blocks = 3 * s.key_blocks * s.deep + 4 * s.deep + 3 * s.key_blocks;
+    const int64_t blocks = 3 * s.blocks * s.deep + 4 * s.deep + 3 * s.blocks;
     const int64_t floats = BLOCK * (2 * s.stride + s.wide) + 2 * s.wide * s.stride;
     Room room{memory.hold(blocks * bytes + 4 * floats), bytes};
-    char *keys = room.blocks(s.key_blocks * s.deep), *values = room.blocks(s.key_blocks * s.deep);
-    char *sources = room.blocks(s.key_blocks * s.deep);
+    char *keys = room.blocks(s.blocks * s.deep), *values = room.blocks(s.blocks * s.deep);
+    char *sources = room.blocks(s.blocks * s.deep);
     char *asks = room.blocks(s.deep), *grads = room.blocks(s.deep);
     char *asks_turned = room.blocks(s.deep), *grads_turned = room.blocks(s.deep);
-    char *share_panels = room.blocks(s.key_blocks), *dshare_panels = room.blocks(s.key_blocks);
-    char* dshare_rows = room.blocks(s.key_blocks);
+    char *share_panels = room.blocks(s.blocks), *dshare_panels = room.blocks(s.blocks);
+    char* dshare_rows = room.blocks(s.blocks);
     float *shares = room.floats(BLOCK * s.stride), *dshares = room.floats(BLOCK * s.stride);
     float *dasks = room.floats(BLOCK * s.wide);
     float *dkeys = room.floats(s.wide * s.stride), *dvalues = room.floats(s.wide * s.stride);  // [D, K]
     std::fill(dkeys, dkeys + s.wide * s.stride, 0.0f);
     std::fill(dvalues, dvalues + s.wide * s.stride, 0.0f);
     const Unit unit(with);
-    const Matrix of_keys = s.values(k + s.at(b, a, 0, s.keys), s.keys);
+    const Matrix of_keys = s.values(k + s.at(b, a, 0), s.length);
     pack(of_keys, true, with.right_along, bytes, keys);
     pack(of_keys, false, with.right_across, bytes, sources);
-    pack(s.values(v + s.at(b, a, 0, s.keys), s.keys), true, with.right_along, bytes, values);
+    pack(s.values(v + s.at(b, a, 0), s.length), true, with.right_along, bytes, values);
     const int32_t offset = row_offset(seeds[shared ? 0 : b], salt);
-    for (int64_t block = 0; block < s.query_blocks; ++block) {
-      const int64_t first = block * BLOCK, n = std::min(BLOCK, s.queries - first);
-      const Range range = ranges[b * s.query_blocks + block];
-      const int64_t start = range.first * BLOCK, end = std::min(range.last * BLOCK, s.keys);
-      const int64_t origin = s.at(b, a, first, s.queries);
+    const Sight sight{positions + b * s.length, s.length};
+    for (int64_t block = 0; block < s.blocks; ++block) {
+      const int64_t first = block * BLOCK, n = std::min(BLOCK, s.length - first);
+      const Range range = sight.blocks(block);
+      const int64_t origin = s.at(b, a, first);
       const Scaled ask(s.values(q + origin, n), scale);
       const Matrix grad = s.values(g + origin, n);
       pack(ask, true, with.left_along, bytes, asks);
@@ -213,38 +201,39 @@ KERNEL(attention_grad) {
       for (int64_t i = 0; i < BLOCK; ++i) {
         float *p = shares + i * s.stride, *d = dshares + i * s.stride;
         if (i >= n) {
-          std::fill(p + start, p + range.last * BLOCK, 0.0f);
-          std::fill(d + start, d + range.last * BLOCK, 0.0f);
+          std::fill(p + range.first * BLOCK, p + range.last * BLOCK, 0.0f);
+          std::fill(d + range.first * BLOCK, d + range.last * BLOCK, 0.0f);
           continue;
         }
         const int64_t t = first + i;
-        const float *m = mask + (b * s.queries + t) * s.keys, log = logs[(b * s.heads + a) * s.queries + t];
+        const auto [start, end] = sight.scores(t, range, p);
+        std::fill(d + range.first * BLOCK, d + start, 0.0f);
+        std::fill(d + end, d + range.last * BLOCK, 0.0f);
+        const float log = logs[(b * s.heads + a) * s.length + t];
         float dot = 0;
         for (int64_t j = 0; j < s.size; ++j) dot += g[origin + i * s.hidden + j] * mixture[origin + i * s.hidden + j];
         if (drops) {
           const float stayed = kept;  // a copy that no store can change: the loop goes by vectors
-          const int32_t place = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.queries + t) * s.keys);
+          const int32_t place = static_cast<int32_t>((((shared ? b : 0) * s.heads + a) * s.length + t) * s.length);
           for (int64_t j = start; j < end; ++j) {
-            const float x = p[j] + m[j] - log, e = x < -80.0f ? 0.0f : fast_exp(x);
+            const float x = p[j] - log, e = x < -80.0f ? 0.0f : fast_exp(x);
             const float keeps = stays(place + static_cast<int32_t>(j), offset, threshold) ? stayed : 0.0f;
             d[j] = e * (keeps * d[j] - dot);
             p[j] = e * keeps;
           }
         } else {
           for (int64_t j = start; j < end; ++j) {
-            const float x = p[j] + m[j] - log, e = x < -80.0f ? 0.0f : fast_exp(x);
+            const float x = p[j] - log, e = x < -80.0f ? 0.0f : fast_exp(x);
             d[j] = e * (d[j] - dot);
             p[j] = e;
           }
         }
-        std::fill(p + end, p + range.last * BLOCK, 0.0f);
-        std::fill(d + end, d + range.last * BLOCK, 0.0f);
       }
       pack_scores(dshares, s.stride, range, with.left_along, bytes, dshare_rows);
       pack_scores(dshares, s.stride, range, with.right_across, bytes, dshare_panels);
       pack_scores(shares, s.stride, range, with.right_across, bytes, share_panels);
       for (int64_t d = 0; d < s.deep; ++d) {
-        with.multiply(dshare_rows, sources + (d * s.key_blocks + range.first) * bytes, range.length(), dasks + d * BLOCK, s.wide, false);
+        with.multiply(dshare_rows, sources + (d * s.blocks + range.first) * bytes, range.length(), dasks + d * BLOCK, s.wide, false);
         for (int64_t j = range.first; j < range.last; ++j) {
           const int64_t panel = (j - range.first) * bytes, at = d * BLOCK * s.stride + j * BLOCK;
           with.multiply(asks_turned + d * bytes, dshare_panels + panel, 1, dkeys + at, s.stride, true);
@@ -254,10 +243,10 @@ KERNEL(attention_grad) {
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j < s.size; ++j) dq[origin + i * s.hidden + j] = dasks[i * s.wide + j] * scale;
     }
-    for (int64_t i = 0; i < s.keys; ++i)
+    for (int64_t i = 0; i < s.length; ++i)
       for (int64_t j = 0; j < s.size; ++j) {
-        dk[s.at(b, a, i, s.keys) + j] = dkeys[j * s.stride + i];
-        dv[s.at(b, a, i, s.keys) + j] = dvalues[j * s.stride + i];
+        dk[s.at(b, a, i) + j] = dkeys[j * s.stride + i];
+        dv[s.at(b, a, i) + j] = dvalues[j * s.stride + i];
       }
   });
   return 0;

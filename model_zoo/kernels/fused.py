@@ -8,7 +8,7 @@ Covers: float32 on a CPU with g++. Does not cover: half precision (the cells com
 process that has computed.
 """
 
-# Shapes: N rows, H and O columns, B batch, A heads, T queries, K keys, V vocabulary
+# Shapes: N rows, H and O columns, B batch, A heads, T window, V vocabulary
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +17,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 from mindspore.ops import signature
 
 from mindgeex.model_zoo.shared_library import CannotCompile, shared_library
@@ -75,6 +75,66 @@ def layer_norm(epsilon: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         return forward(x, gamma, beta, least)[0]
 
     return apply
+
+
+class _Forked(nn.Cell):
+    """A cell, since an operator cannot give back its input."""
+
+    def __init__(self, epsilon: float):
+        super().__init__()
+        self.norm = _kernel("layer_norm", lambda x, *_: (x, x[:-1], x[:-1]), 3)
+        self.gradient = _forked_gradient()
+        self.least = Tensor(np.array([epsilon], np.float32))
+
+    def construct(self, x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
+        """x, its norm, and the means and inverse deviations of the rows."""
+        return x, *self.norm(x, gamma, beta, self.least)
+
+    def bprop(self, x, gamma, beta, out, dout):  # noqa: ANN001, ANN201
+        """The gradients of x, gamma and beta."""
+        return self.gradient(dout[1], x, gamma, out[2], out[3], dout[0])
+
+
+def forked_layer_norm(epsilon: float) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """A layer norm of what is read elsewhere, too: x [..., H], gamma, beta -> x, and its norm; x gets one gradient of both."""
+    forked = _Forked(epsilon)
+
+    def apply(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        same, normed, *_ = forked(x, gamma, beta)
+        return same, normed
+
+    return apply
+
+
+def sum_layer_norm(epsilon: float) -> Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """A sum and its layer norm: x [..., H], what is added, gamma, beta -> twice the shape of x."""
+    gradient = _forked_gradient()
+
+    def bprop(x, added, gamma, beta, least, out, dout):  # noqa: ANN001, ANN202
+        dx, dgamma, dbeta = gradient(dout[1], out[0], gamma, out[2], out[3], dout[0])
+        return dx, dx, dgamma, dbeta, ops.zeros_like(least)
+
+    forward = _kernel("sum_layer_norm", lambda x, *_: (x, x, x[:-1], x[:-1]), 4, bprop)
+    least = Tensor(np.array([epsilon], np.float32))
+
+    def apply(x: Tensor, added: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        total, normed, *_ = forward(x, added, gamma, beta, least)
+        return total, normed
+
+    return apply
+
+
+def _forked_gradient() -> Any:
+    return _kernel("forked_layer_norm_grad", lambda dy, x, gamma, *_: (x, gamma, gamma), 3)
+
+
+def add() -> Callable[[Tensor, Tensor], Tensor]:
+    """A sum of two tensors of one shape."""
+
+    def bprop(x, y, out, dout):  # noqa: ANN001, ANN202
+        return dout, dout
+
+    return _kernel("add", lambda x, y: x, 1, bprop)
 
 
 def linear() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -155,20 +215,23 @@ def dropout(rate: float, salt: int, threshold: int) -> Callable[[Tensor, Tensor]
 def attention(
     heads: int, scale: float, rate: float, salt: int, threshold: int
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """Queries [B, T, H], keys and values [B, K, H], the added mask [B, 1, T, K], seeds [B] -> the mixture [B, T, H]."""
+    """Queries, keys and values [B, T, H], positions [B, T], seeds [B] -> the mixture [B, T, H].
+
+    A query sees its own key and as many before it as its position counts.
+    """
     gradient = _kernel("attention_grad", lambda dout, q, k, v, *_: (q, k, v), 3)
 
-    def bprop(q, k, v, mask, seeds, hashing, scales, out, dout):  # noqa: ANN001, ANN202
-        dq, dk, dv = gradient(dout[0], q, k, v, mask, seeds, hashing, scales, out[0], out[1])
-        others = ops.zeros_like(mask), ops.zeros_like(seeds), ops.zeros_like(hashing), ops.zeros_like(scales)
+    def bprop(q, k, v, positions, seeds, hashing, scales, out, dout):  # noqa: ANN001, ANN202
+        dq, dk, dv = gradient(dout[0], q, k, v, positions, seeds, hashing, scales, out[0], out[1])
+        others = ops.zeros_like(positions), ops.zeros_like(seeds), ops.zeros_like(hashing), ops.zeros_like(scales)
         return dq, dk, dv, *others
 
     forward = _kernel("attention", lambda q, *_: (q, [q[0], heads, q[1]]), 2, bprop)
     hashing = Tensor(np.array([heads, salt, threshold if rate else DROP_NOTHING], np.int32))
     scales = Tensor(np.array([scale, 1.0 / (1.0 - rate)], np.float32))
 
-    def apply(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, seeds_B: Tensor) -> Tensor:
-        return forward(q, k, v, mask, seeds_B.reshape(-1), hashing, scales)[0]
+    def apply(q: Tensor, k: Tensor, v: Tensor, positions_BT: Tensor, seeds_B: Tensor) -> Tensor:
+        return forward(q, k, v, positions_BT, seeds_B.reshape(-1), hashing, scales)[0]
 
     return apply
 

@@ -99,6 +99,8 @@ void across(const float* x, int64_t stride, char* out) {
     for (int i = 0; i < 16; ++i) {
       const float* row = x + 2 * i * stride + 16 * half;
       __m512 first = _mm512_loadu_ps(row), second = _mm512_loadu_ps(row + stride);
+      _mm_prefetch(row + 32, _MM_HINT_T0);
+      _mm_prefetch(row + stride + 32, _MM_HINT_T0);
       for (int part = 0; part < 3; ++part) {
         const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
         const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second)), 16);

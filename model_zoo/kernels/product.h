@@ -14,11 +14,11 @@
 #include "matrix.h"
 #include "parts.h"
 
-constexpr int64_t GROUP = 4;   // blocks of rows that a thread packs at once
-constexpr int64_t DEPTH = 16;  // blocks of depth that it packs at once
+constexpr int64_t DEPTH = 16;  // blocks of depth that a thread packs at once
 
 struct Method {
   int64_t bytes;  // of a packed block
+  int64_t group;  // blocks of rows that a thread packs at once
   void (*left_along)(const float*, int64_t, char*);
   void (*left_across)(const float*, int64_t, char*);
   void (*right_along)(const float*, int64_t, char*);
@@ -44,10 +44,10 @@ extern bool matrix_unit;  // whether it is used where there is one
 inline Method method() {
 #ifdef HAS_PARTS
   if (matrix_unit && parts::allowed())
-    return {parts::BYTES,          parts::along<false>,  parts::across<true>, parts::along<true>,
-            parts::across<false>, parts::multiply, true};
+    return {parts::BYTES,       8,                    parts::along<false>, parts::across<true>,
+            parts::along<true>, parts::across<false>, parts::multiply,     true};
 #endif
-  return {plain::BYTES, plain::along, plain::across, plain::along, plain::across, plain::multiply, false};
+  return {plain::BYTES, 4, plain::along, plain::across, plain::along, plain::across, plain::multiply, false};
 }
 
 struct Free {
@@ -89,7 +89,7 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
       (b_along ? with.right_along : with.right_across)(view.at, view.stride, right + (c * depth + k) * with.bytes);
     }
   });
-  const int64_t rounds = (rows + threads * GROUP - 1) / (threads * GROUP);
+  const int64_t rounds = (rows + threads * with.group - 1) / (threads * with.group);
   const int64_t group = (rows + rounds * threads - 1) / (rounds * threads), groups = (rows + group - 1) / group;
   const int64_t cuts = std::min(columns, std::max<int64_t>(1, threads / groups));  // more threads than groups
   const int64_t chunk = (depth + (depth + DEPTH - 1) / DEPTH - 1) / ((depth + DEPTH - 1) / DEPTH);
@@ -113,6 +113,7 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
         for (int64_t i = 0; i < height; ++i) {
           const int64_t row = (top + i) * BLOCK, column = c * BLOCK;
           const Place place = out.place(row, column, beside + ((c - from) * height + i) * BLOCK * BLOCK);
+          if (start == 0) out.fetch(row, column);
           with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > 0);
           if (start + deep == depth) out.finish(row, column, place);
         }

@@ -1,20 +1,25 @@
 // Fused kernels of a training step on a CPU, float32, as MindSpore's Custom operators call them.
 //
-// Covers: layer norm, fast GELU, dropout, cross-entropy, each with its gradient;
+// Covers: layer norm (also of a sum), sums, fast GELU, dropout, cross-entropy, each with its gradient;
 // the norm of all gradients, and the optimizer's update of all parameters.
 // Does not cover: half precision, other devices.
 
 #include "kernel.h"
 
-// x [N, H], gamma, beta, epsilon [1] -> y, mean [N], inverse deviation [N]
-KERNEL(layer_norm) {
-  const Call c{params, ndims, shapes};
-  const int64_t rows = c.rows(0), width = c.last(0);
-  const float *x = c.in(0), *gamma = c.in(1), *beta = c.in(2);
-  const float epsilon = c.in(3)[0];
-  float *y = c.out(4), *mean = c.out(5), *inverse = c.out(6);
-  share_rows(rows, width, [&](int64_t r) {
+namespace {
+
+// Of rows x, or x + added, which is then kept in `total`.
+void norms(const Call& c, const float* x, const float* added, int gamma_at, float* total, int y_at) {
+  const int64_t width = c.last(0);
+  const float *gamma = c.in(gamma_at), *beta = c.in(gamma_at + 1), epsilon = c.in(gamma_at + 2)[0];
+  float *y = c.out(y_at), *mean = c.out(y_at + 1), *inverse = c.out(y_at + 2);
+  share_rows(c.rows(0), width, [&](int64_t r) {
     const float* a = x + r * width;
+    if (added) {
+      float* both = total + r * width;
+      for (int64_t i = 0; i < width; ++i) both[i] = a[i] + added[r * width + i];
+      a = both;
+    }
     float sum = 0, squares = 0;
     for (int64_t i = 0; i < width; ++i) sum += a[i];
     const float m = sum / width;
@@ -24,15 +29,13 @@ KERNEL(layer_norm) {
     mean[r] = m;
     inverse[r] = s;
   });
-  return 0;
 }
 
-// dy, x, gamma, mean, inverse -> dx, dgamma, dbeta
-KERNEL(layer_norm_grad) {
-  const Call c{params, ndims, shapes};
+// dy, x, gamma, mean, inverse -> dx, dgamma, dbeta; `passed` is a gradient that reaches x by another way, or none.
+void norm_gradients(const Call& c, const float* passed, int outputs) {
   const int64_t rows = c.rows(0), width = c.last(0);
   const float *dy = c.in(0), *x = c.in(1), *gamma = c.in(2), *mean = c.in(3), *inverse = c.in(4);
-  float *dx = c.out(5), *dgamma = c.out(6), *dbeta = c.out(7);
+  float *dx = c.out(outputs), *dgamma = c.out(outputs + 1), *dbeta = c.out(outputs + 2);
   std::vector<float> both(2 * width);
   column_sums(rows, 2 * width, both.data(), [&](int64_t first, int64_t last, float* sums) {
     for (int64_t r = first; r < last; ++r) {
@@ -50,10 +53,52 @@ KERNEL(layer_norm_grad) {
       sum /= width;
       dot /= width;
       for (int64_t i = 0; i < width; ++i) d[i] = s * (g[i] * gamma[i] - sum - (a[i] - m) * s * dot);
+      if (passed)
+        for (int64_t i = 0; i < width; ++i) d[i] += passed[r * width + i];
     }
   });
   std::copy(both.begin(), both.begin() + width, dgamma);
   std::copy(both.begin() + width, both.end(), dbeta);
+}
+
+}  // namespace
+
+// x [N, H], gamma, beta, epsilon [1] -> y, mean [N], inverse deviation [N]
+KERNEL(layer_norm) {
+  const Call c{params, ndims, shapes};
+  norms(c, c.in(0), nullptr, 1, nullptr, 4);
+  return 0;
+}
+
+// x [N, H], added [N, H], gamma, beta, epsilon [1] -> x + added, and of that: y, mean [N], inverse deviation [N]
+KERNEL(sum_layer_norm) {
+  const Call c{params, ndims, shapes};
+  norms(c, c.in(0), c.in(1), 2, c.out(5), 6);
+  return 0;
+}
+
+// dy, x, gamma, mean, inverse -> dx, dgamma, dbeta
+KERNEL(layer_norm_grad) {
+  norm_gradients({params, ndims, shapes}, nullptr, 5);
+  return 0;
+}
+
+// dy, x, gamma, mean, inverse, another gradient of x -> the sum of both, dgamma, dbeta
+KERNEL(forked_layer_norm_grad) {
+  const Call c{params, ndims, shapes};
+  norm_gradients(c, c.in(5), 6);
+  return 0;
+}
+
+// two tensors -> their sum
+KERNEL(add) {
+  const Call c{params, ndims, shapes};
+  const float *x = c.in(0), *y = c.in(1);
+  float* out = c.out(2);
+  share_tensors(c, 1, [&](int64_t, int, int64_t first, int64_t last) {
+#pragma GCC ivdep
+    for (int64_t i = first; i < last; ++i) out[i] = x[i] + y[i];
+  });
   return 0;
 }
 

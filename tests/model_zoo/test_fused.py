@@ -82,7 +82,8 @@ def test_a_fused_cell_equals_the_composed_one_and_so_do_its_gradients(monkeypatc
 def test_attention_in_one_kernel_equals_the_composed_one_and_drops_the_same(monkeypatch, cell, rate):
     config = ModelConfig("gpt_neox", 2, 60, 3, 48, 48, 70, eod_id=0, dropout_rate=rate, rotary_pct=0.4)
     query, source = 0.1 * normal(2, 70, 60), 0.2 * normal(2, 70, 60)
-    mask = np.where(hidden_keys(2, 70), MASKED_SCORE, 0).astype(np.float32)
+    positions = np.stack([np.where(np.arange(70) < cut, 0, -cut) + np.arange(70) for cut in (23, 46)]).astype(np.int32)
+    mask = np.where(hidden_keys(positions), MASKED_SCORE, 0).astype(np.float32)
 
     class Fixed(nn.Cell):
         """Attention under a mask that has no gradient."""
@@ -90,7 +91,7 @@ def test_attention_in_one_kernel_equals_the_composed_one_and_drops_the_same(monk
         def __init__(self):
             super().__init__()
             self.attention, self.mask = cell(config, 3, ComputeConfig()), ms.Tensor(mask)
-            self.positions = ms.Tensor(np.arange(140, dtype=np.int32).reshape(2, 70) % 70)
+            self.positions = ms.Tensor(positions)
 
         def construct(self, query, source, seeds_B):
             return self.attention(query, source, self.positions, self.mask, seeds_B)
@@ -102,10 +103,10 @@ def test_attention_in_one_kernel_equals_the_composed_one_and_drops_the_same(monk
         assert np.abs(one - other).max() < 5e-6 * largest
 
 
-def hidden_keys(rows, length):
-    """[rows, 1, length, length]: what is later, and in each row what is before a document's start."""
-    index = np.arange(length)
-    starts = np.stack([np.where(index < cut, 0, cut) for cut in (length * (row + 1) // 3 for row in range(rows))])
+def hidden_keys(positions):
+    """[B, 1, T, T]: what is later than a query, and what comes before its document's start."""
+    index = np.arange(positions.shape[1])
+    starts = index - positions
     return ((index > index[:, None]) | (index < starts[:, :, None]))[:, None]
 
 
@@ -113,11 +114,11 @@ def hidden_keys(rows, length):
     st.integers(1, 2), st.integers(1, 3), st.integers(1, 40), st.integers(1, 80), st.sampled_from((0.0, 0.3)), st.data()
 )
 @settings(max_examples=30, deadline=None)
-def test_attention_of_any_size_under_any_mask_equals_float64(batch, heads, size, length, rate, data):
+def test_attention_of_any_size_with_any_positions_equals_float64(batch, heads, size, length, rate, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     q, k, v, weight = (rng.normal(size=(batch, length, heads * size)).astype(np.float32) for _ in range(4))
-    hidden = (rng.random((batch, 1, length, length)) < data.draw(st.floats(0, 1))) & ~np.eye(length, dtype=bool)
-    mask, seeds = np.where(hidden, MASKED_SCORE, 0), rng.integers(-(2**31), 2**31, batch).astype(np.int32)
+    positions = (np.arange(length) * rng.random((batch, length)) ** data.draw(st.floats(0, 9))).astype(np.int32)
+    mask, seeds = np.where(hidden_keys(positions), -np.inf, 0), rng.integers(-(2**31), 2**31, batch).astype(np.int32)
     bits = HashedBits(rate, 5)
     keeps = bits((batch, heads, length, length), ms.Tensor(seeds)).asnumpy()
     keeps = keeps / (1 - rate)
@@ -142,7 +143,7 @@ def test_attention_of_any_size_under_any_mask_equals_float64(batch, heads, size,
     names = {"out": q, "logs": np.empty((batch, heads, length), np.float32), "dq": q, "dk": k, "dv": v}
     made = {name: np.full_like(like, np.nan) for name, like in names.items()}
     hashing = np.array([heads, bits.salt, bits.threshold if rate else fused.DROP_NOTHING], np.int32)
-    inputs = (q, k, v, mask.astype(np.float32), seeds, hashing, np.array([0.3, 1 / (1 - rate)], np.float32))
+    inputs = (q, k, v, positions, seeds, hashing, np.array([0.3, 1 / (1 - rate)], np.float32))
     call("attention", *inputs, made["out"], made["logs"])
     call("attention_grad", weight, *inputs, made["out"], made["logs"], made["dq"], made["dk"], made["dv"])
     for found, expected in zip((made[name] for name in ("out", "dq", "dk", "dv")), exact, strict=True):
@@ -183,11 +184,10 @@ def test_cross_entropy_and_its_gradient_equal_float64():
 
 
 def test_a_query_that_sees_only_itself_mixes_nothing_else():
-    mask = np.full((1, 1, 8, 8), MASKED_SCORE, np.float32)
-    mask[..., np.arange(8), np.arange(8)] = 0
     mix = fused.attention(2, 1.0, 0.0, 0, 0)
     q, k, v = (ms.Tensor(40 * normal(*shape)) for shape in ((1, 8, 6),) * 3)
-    assert np.array_equal(mix(q, k, v, ms.Tensor(mask), ms.Tensor(SEEDS[:1])).asnumpy(), v.asnumpy())
+    alone = ms.Tensor(np.zeros((1, 8), np.int32))
+    assert np.array_equal(mix(q, k, v, alone, ms.Tensor(SEEDS[:1])).asnumpy(), v.asnumpy())
 
 
 def test_a_compiler_that_fails_is_told_of_once_and_what_it_means(monkeypatch, tmp_path, caplog):
