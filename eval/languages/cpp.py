@@ -1,20 +1,21 @@
 """C++: g++ with -std=c++11, as published. The tests are a `main` that ends with the program's last brace.
 
 The headers with which every program of HumanEval-X begins are compiled once (common/prepared.py) and given to the
-compiler in that form, if a program includes all of them before anything else: then it means the same. What programs
-mostly instantiate of them (vectors, operations on strings) is compiled once, too, and linked as a shared library.
-What g++ would call is called directly: compiler, assembler, linker.
+compiler in that form, if a program includes all of them before anything else: then it means the same. What they
+themselves instantiate lies in that form, too, where g++ lets a plugin do so (cpp_plugin/instantiate.cpp): a third of
+the compiler's time otherwise. What programs mostly instantiate of them (vectors, operations on strings) is compiled
+once as well, and linked as a shared library. What g++ would call is called directly: compiler, assembler, linker.
 Does not cover: a program with the headers that specializes one of these templates itself.
 """
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 from mindgeex.common.errors import UserError
 from mindgeex.common.prepared import build, prepared
+from mindgeex.eval.languages.gnu import called, linker
 from mindgeex.eval.languages.language import Language, Library, Proof, Toolchain, ask
 
 FLAGS = ("-std=c++11", "-w")
@@ -55,6 +56,9 @@ extern "C" __attribute__((noreturn)) void mindgeex_failed(
 """
 """Stands between solution and tests: a second name for write(2), since the solution may have a function called `write`,
 and what glibc's `assert` calls, since the solution may have an __assert_fail that ends with 0 or returns."""
+PLUGIN = Path(__file__).parent / "cpp_plugin" / "instantiate.cpp"
+END = "mindgeex_end"
+"""What the compiled header declares last."""
 INSIDE = "/opt/prelude"
 BEGINNING = re.compile(r"\s*(?:#\s*include\s*<([^>\n]+)>|using\s+namespace\s+std\s*;|//[^\n]*|/\*.*?\*/)", re.DOTALL)
 
@@ -65,21 +69,26 @@ def locate() -> Toolchain:
     includes = "".join(f"#include<{name}>\n" for name in HEADERS)
     instances = [*(f"class std::vector<{element}>" for element in ELEMENTS), *FUNCTIONS]
     sources = {
-        "prelude.h": includes + "".join(f"extern template {instance};\n" for instance in instances),
-        "instances.cpp": includes + "".join(f"template {instance};\n" for instance in instances),
+        "prelude.h": includes + "".join(f"extern template {x};\n" for x in instances) + f"extern int {END};\n",
+        "instances.cpp": includes + "".join(f"template {x};\n" for x in instances),
+        "plugin.cpp": PLUGIN.read_text(encoding="utf-8"),
     }
 
     def make(folder: Path) -> None:
         for name, text in sources.items():
             (folder / name).write_text(text, encoding="utf-8")
-        build(["g++", *FLAGS, "-x", "c++-header", "prelude.h", "-o", "prelude.h.gch"], folder)
+        header = ["g++", *FLAGS, "-x", "c++-header", "prelude.h", "-o", "prelude.h.gch"]
+        try:
+            build(["g++", "-shared", "-fPIC", f'-DEND="{END}"', "plugin.cpp", "-o", "plugin.so"], folder)
+            build([*header, "-fplugin=./plugin.so"], folder)
+        except UserError:  # another compiler: each program instantiates for itself
+            build(header, folder)
         build(["g++", *FLAGS, "-shared", "-fPIC", "instances.cpp", "-o", "libinstances.so"], folder)
 
-    linker = shutil.which("ld.gold") or shutil.which("ld") or "ld"
     steps = (
-        called("-S", "main.cpp", "-o", "main.s") + " @options",
-        called("-c", "main.s", "-o", "main.o"),
-        re.sub(r"^\S+", linker, called("-fno-use-linker-plugin", "main.o", "-o", "program"))
+        called("g++", *FLAGS, "-S", "main.cpp", "-o", "main.s") + " @options",
+        called("g++", *FLAGS, "-c", "main.s", "-o", "main.o"),
+        re.sub(r"^\S+", " ".join(linker()), called("g++", *FLAGS, "-fno-use-linker-plugin", "main.o", "-o", "program"))
         + f" {INSIDE}/libinstances.so @libraries",
     )
     return Toolchain(
@@ -88,19 +97,6 @@ def locate() -> Toolchain:
         run=("./program",),
         folders={str(prepared("prelude", [version, *FLAGS, *sources.values()], make)): INSIDE},
     )
-
-
-def called(*arguments: str) -> str:
-    """The one command that g++ calls for these arguments, to be used in a shell.
-
-    Raises:
-        UserError: this is not GNU's g++.
-    """
-    done = subprocess.run(["g++", *FLAGS, *arguments, "-###"], capture_output=True, text=True, check=False)
-    commands = [line.strip() for line in done.stderr.splitlines() if line.startswith(" ")]
-    if done.returncode or len(commands) != 1:
-        raise UserError(f"g++ {' '.join(arguments)} is not understood on this machine: {done.stderr.strip()}")
-    return commands[0]
 
 
 def prove(solution: str, tests: str, proof: Proof) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 Covers: regex and md5 as Debian 12 packages them, and `rand` with the interface of version 0.4 (rust_rand/rand.rs),
 which no package has any more. They are compiled as `cargo test` compiles them (not optimized), as shared
-libraries, so that programs are linked quickly.
+libraries, so that programs are linked quickly. Beside each lies, for programs that import it and do nothing with it,
+one that holds nothing but the name that HumanEval-X imports.
 Does not cover: versions of regex that need further crates (from 1.9 on).
 """
 
@@ -15,6 +16,8 @@ REGISTRY = Path("/usr/share/cargo/registry")
 """Where Debian's librust-*-dev packages put their sources."""
 RAND = Path(__file__).parent / "rust_rand" / "rand.rs"
 OPTIONS = ("--cap-lints", "allow", "-C", "debuginfo=0", "-C", "prefer-dynamic", "-L", ".", "--out-dir", ".")
+UNUSED = "unused"
+"""The folder, within that of the crates, with those that are only imported."""
 TABLES = ("age", "bool", "case", "gencat", "perl", "script", "segment")
 UNICODE = ("unicode", *(f"unicode-{table}" for table in TABLES))
 
@@ -32,6 +35,8 @@ class Crate:
     features: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     """Other crates."""
+    imported: str = ""
+    """The source of the one that holds nothing but the imported name."""
 
     def source(self) -> Path | None:
         """Its main file, or None if it is not installed."""
@@ -48,9 +53,10 @@ CRATES = (
         "librust-regex-dev",
         features=("std", "perf-cache", "perf-dfa", "perf-inline", *UNICODE),
         needs=("regex_syntax",),
+        imported="pub struct Regex;",
     ),
     Crate("md5", "md5-0.*", "librust-md5-dev", edition="2015", features=("std",)),
-    Crate("rand", "", "", edition="2021"),
+    Crate("rand", "", "", edition="2021", imported="pub trait Rng {}"),
 )
 """In the order in which they are compiled."""
 
@@ -77,6 +83,11 @@ def compiled(rustc: str, version: str) -> Path:
             for other in crate.needs:
                 command += ["--extern", other]
             build([*command, str(crate.source())], folder)
+        unused = folder / UNUSED
+        unused.mkdir(mode=0o755)
+        for crate in crates:
+            (unused / f"{crate.name}.rs").write_text(crate.imported)
+            build([rustc, "--crate-type", "rlib", *OPTIONS, f"{crate.name}.rs"], unused)
 
     return prepared(
         "crates",

@@ -1,13 +1,18 @@
 """Six languages, each for real: right solutions pass, wrong ones do not (those that cheat: test_hostile.py)."""
 
+import functools
+
 import pytest
 
 from mindgeex.common.errors import UserError
+from mindgeex.common.prepared import build, prepared
 from mindgeex.eval.benchmarks.humaneval_x import HUMANEVAL_X
-from mindgeex.eval.execution.verdict import Verdict
+from mindgeex.eval.execution.job import Limits
+from mindgeex.eval.execution.verdict import Verdict, execute
 from mindgeex.eval.languages import LANGUAGES
 from mindgeex.eval.languages.cpp import HEADERS, begins_with_headers
 from mindgeex.eval.languages.go import needs_testing
+from mindgeex.eval.languages.rust import uses_crates
 from mindgeex.eval.problem import Kept
 
 pytestmark = pytest.mark.toolchain
@@ -242,3 +247,65 @@ int answer() {
     tests = "#undef NDEBUG\n#include<assert.h>\nint main(){\n    assert (answer() == 8);\n}\n"
     outcome = execute_program("cpp", includes + program, tests)
     assert outcome.verdict == Verdict.PASSED, outcome
+
+
+def test_a_gpp_without_the_plugin_compiles_the_same_programs(sandbox, monkeypatch, tmp_path):
+    commands = []
+
+    def refusing(command, folder):
+        commands.append(command)
+        if "-fplugin=./plugin.so" in command:
+            raise UserError("a plugin of another version")
+        return build(command, folder)
+
+    monkeypatch.setattr("mindgeex.eval.languages.cpp.build", refusing)
+    monkeypatch.setattr("mindgeex.eval.languages.cpp.prepared", functools.partial(prepared, cache=tmp_path))
+    toolchain = LANGUAGES["cpp"].toolchain()
+    assert any("-fplugin=./plugin.so" in command for command in commands)
+    problem = HUMANEVAL_X.load(["cpp"]).problems[1]
+    outcome = execute(sandbox, LANGUAGES["cpp"], toolchain, *HUMANEVAL_X.canonical(problem), Limits())
+    assert outcome.verdict == Verdict.PASSED, outcome
+
+
+RUST_IMPORTS = "use rand::Rng;\nuse regex::Regex;\nuse md5;\n"
+
+
+@pytest.mark.parametrize(
+    "before, program, used",
+    [
+        (RUST_IMPORTS, "fn operand() -> i32 { 1 }", False),
+        (RUST_IMPORTS, "fn a() { Regex::new(); }", True),
+        (RUST_IMPORTS, "fn a() { md5::compute(1); }", True),
+        (RUST_IMPORTS, "use rand::thread_rng;", True),
+        (RUST_IMPORTS, "fn a(b: &mut dyn Rng) {}", True),
+        (RUST_IMPORTS, "struct Regex;", True),
+        ("use rand::*;\n", "", True),
+        ("use regex;\n", "", True),
+        ("", "fn a() {}", False),
+    ],
+)
+def test_rust_crates_are_left_out_only_where_they_are_merely_imported(before, program, used):
+    assert uses_crates(before + program) == used
+
+
+RUST_TESTS = "\nmod tests {\n    use super::*;\n    #[test]\n    fn test_it() { assert_eq!(answer(), 4); }\n}\n"
+
+
+@pytest.mark.parametrize(
+    "program, verdict",
+    [
+        ("fn answer() -> i32 { 4 }", Verdict.PASSED),
+        (
+            "trait Own { fn gen(&self) -> i32 { 4 } }\nimpl Own for i32 {}\nfn answer() -> i32 { 1.gen() }",
+            Verdict.PASSED,
+        ),
+        ('fn answer() -> usize { Regex::new("b+").unwrap().find("abbbb").unwrap().as_str().len() }', Verdict.PASSED),
+        ("type i32 = isize; type u8 = isize; type usize = u64; fn answer() -> i32 { 4 }", Verdict.PASSED),
+        ("fn answer() -> i32 { 1.gen() }", Verdict.COMPILE),
+        ("fn answer() -> i32 { compute(4) }", Verdict.COMPILE),
+    ],
+)
+def test_rust_programs_mean_the_same_with_and_without_the_crates(execute_program, program, verdict):
+    for mention in ("", "// Regex\n"):
+        outcome = execute_program("rust", RUST_IMPORTS + mention + program, RUST_TESTS)
+        assert outcome.verdict == verdict, outcome
