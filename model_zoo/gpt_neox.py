@@ -4,7 +4,7 @@ Facts: the Hugging Face implementation of GPTNeoXForCausalLM, with which it agre
 """
 
 # Shapes: B batch, S sequence, T queries (S, or 1 when decoding), K keys, H hidden, V vocabulary
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
 
 from mindgeex.model_zoo.attention import DocumentMask, RotaryAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig

@@ -79,13 +79,13 @@ class LayerNorm(nn.Cell):
         return self.norm(x_f32_BTH, self.gamma, self.beta)[0].astype(x_BTH.dtype)
 
     def fork(self, x_BTH: Tensor) -> tuple[Tensor, Tensor]:
-        """x -> x, to be read where its norm is not, and its norm."""
+        """What it is given, to be read where its norm is not, and its norm."""
         if self.fused_fork is not None and x_BTH.dtype == ms.float32:
             return self.fused_fork(x_BTH, self.gamma, self.beta)
         return x_BTH, self.construct(x_BTH)
 
     def of_sum(self, x_BTH: Tensor, added_BTH: Tensor, add: Callable) -> tuple[Tensor, Tensor]:
-        """x and what `add` adds to it -> their sum, and its norm."""
+        """The sum of both, as `add` adds them, and its norm."""
         if self.fused_sum is not None and x_BTH.dtype == ms.float32:
             return self.fused_sum(x_BTH, added_BTH, self.gamma, self.beta)
         total_BTH = add(x_BTH, added_BTH)

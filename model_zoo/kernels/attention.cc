@@ -100,7 +100,7 @@ KERNEL(attention) {
   const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *out = c.out(7), *logs = c.out(8);
-  const Method with = method();
+  const Method with = method(s.deep >= 2);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;
@@ -159,7 +159,7 @@ KERNEL(attention_grad) {
   const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *dq = c.out(9), *dk = c.out(10), *dv = c.out(11);
-  const Method with = method();
+  const Method with = method(s.deep >= 2);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;

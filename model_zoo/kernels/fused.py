@@ -96,7 +96,7 @@ class _Forked(nn.Cell):
 
 
 def forked_layer_norm(epsilon: float) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """A layer norm of what is read elsewhere, too: x [..., H], gamma, beta -> x, and its norm; x gets one gradient of both."""
+    """A layer norm of what is read elsewhere, too: x [..., H], gamma, beta -> x and its norm; x has one gradient."""
     forked = _Forked(epsilon)
 
     def apply(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:

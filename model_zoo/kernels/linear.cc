@@ -5,12 +5,12 @@
 
 #include "product.h"
 
-bool matrix_unit = true;
+int matrix_unit = 1;
 
-// 1 if products use the matrix unit from now on; `yes` asks for it.
-extern "C" int use_matrix_unit(int yes) {
-  matrix_unit = yes;
-  return method().tiles;
+// `when` the matrix unit is used from now on: 0, 1 or 2, as in product.h. 1 if there is one that may be.
+extern "C" int use_matrix_unit(int when) {
+  matrix_unit = when;
+  return method(true).tiles;
 }
 
 namespace {

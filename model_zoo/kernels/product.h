@@ -14,6 +14,7 @@
 #include "matrix.h"
 #include "parts.h"
 
+constexpr int64_t DEEP = 8;    // blocks of depth from which on a matrix unit pays
 constexpr int64_t DEPTH = 16;  // blocks of depth that a thread packs at once
 
 struct Method {
@@ -39,11 +40,13 @@ struct Unit {
 #endif
 };
 
-extern bool matrix_unit;  // whether it is used where there is one
+extern int matrix_unit;  // 0: it is never used; 1: where it pays; 2: wherever there is one
 
-inline Method method() {
+// How to multiply; `deep`: whether many products are added for each result. Three parts and six products a block cost more
+// than they save where few are, and a core whose other thread uses the unit, too, slows down less without it.
+inline Method method(bool deep) {
 #ifdef HAS_PARTS
-  if (matrix_unit && parts::allowed())
+  if (matrix_unit + deep >= 2 && parts::allowed())
     return {parts::BYTES,       8,                    parts::along<false>, parts::across<true>,
             parts::along<true>, parts::across<false>, parts::multiply,     true};
 #endif
@@ -72,9 +75,9 @@ struct Scratch {
 // depth].
 template <class A, class B, class Out>
 void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& out) {
-  const Method with = method();
   const int64_t rows = a_across ? a.column_blocks() : a.row_blocks();
   const int64_t depth = a_across ? a.row_blocks() : a.column_blocks();
+  const Method with = method(depth >= DEEP);
   const int64_t columns = b_along ? b.row_blocks() : b.column_blocks();
   const int64_t threads = Pool::here().threads();
   static thread_local Scratch whole;
