@@ -23,14 +23,12 @@ struct Gelu : Matrix {
 
 struct Biased {
   const float* bias;
-  void fetch(int64_t, int64_t) const {}
   float operator()(float sum, int64_t, int64_t o) const { return sum + bias[o]; }
 };
 
 struct GeluSlope {
   const float* x;
   int64_t columns;
-  void fetch(int64_t r, int64_t i) const { fetch_block<false>(x + r * columns + i, columns); }
   float operator()(float sum, int64_t r, int64_t i) const { return sum * gelu_slope(x[r * columns + i]); }
 };
 

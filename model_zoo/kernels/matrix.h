@@ -82,20 +82,12 @@ struct Place {
   int64_t stride;
 };
 
-// A block of 32 x 32 on its way to the cache.
-template <bool WRITTEN>
-void fetch_block(const float* x, int64_t stride) {
-  for (int64_t i = 0; i < BLOCK; ++i, x += stride)
-    for (int64_t j = 0; j < BLOCK; j += 16) __builtin_prefetch(x + j, WRITTEN);
-}
-
 struct AsItIs {
-  void fetch(int64_t, int64_t) const {}
   float operator()(float sum, int64_t, int64_t) const { return sum; }
 };
 
 // A product in memory. Blocks are summed up where they belong, those over an edge beside it, and each ends as
-// value(sum, row, column). What is needed for that is on its way while a block is summed up.
+// value(sum, row, column).
 template <class Value = AsItIs>
 struct Output {
   float* x;
@@ -104,11 +96,6 @@ struct Output {
   bool holds(int64_t r, int64_t c) const { return r + BLOCK <= rows && c + BLOCK <= columns; }
   Place place(int64_t r, int64_t c, float* beside) const {
     return holds(r, c) ? Place{x + r * columns + c, columns} : Place{beside, BLOCK};
-  }
-  void fetch(int64_t r, int64_t c) const {
-    if (!holds(r, c)) return;
-    fetch_block<true>(x + r * columns + c, columns);
-    value.fetch(r, c);
   }
   void finish(int64_t r, int64_t c, Place sums) const {
     if (std::is_same<Value, AsItIs>::value && holds(r, c)) return;
@@ -135,10 +122,6 @@ struct Outputs {
     const auto [i, at] = of.find(ACROSS ? c : r);
     return ACROSS ? each[i].place(r, at, beside) : each[i].place(at, c, beside);
   }
-  void fetch(int64_t r, int64_t c) const {
-    const auto [i, at] = of.find(ACROSS ? c : r);
-    return ACROSS ? each[i].fetch(r, at) : each[i].fetch(at, c);
-  }
   void finish(int64_t r, int64_t c, Place sums) const {
     const auto [i, at] = of.find(ACROSS ? c : r);
     return ACROSS ? each[i].finish(r, at, sums) : each[i].finish(at, c, sums);
@@ -150,7 +133,6 @@ template <class Target>
 struct Turned {
   const Target& target;
   Place place(int64_t, int64_t, float* beside) const { return {beside, BLOCK}; }
-  void fetch(int64_t r, int64_t c) const { target.fetch(c, r); }
   void finish(int64_t r, int64_t c, Place sums) const {
     alignas(64) float copy[BLOCK * BLOCK];
     plain::along(sums.at, sums.stride, reinterpret_cast<char*>(copy));

@@ -15,6 +15,7 @@
 #include "parts.h"
 
 constexpr int64_t DEEP = 8;    // blocks of depth from which on a matrix unit pays
+constexpr int64_t STRIP = 4;   // blocks of columns that a thread takes row by row: memory is read ahead along rows
 constexpr int64_t DEPTH = 16;  // blocks of depth that a thread packs at once
 
 struct Method {
@@ -112,11 +113,11 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
         const View view = a_across ? a.block(d, r, copy) : a.block(r, d, copy);
         (a_across ? with.left_across : with.left_along)(view.at, view.stride, left + (i * deep + k) * with.bytes);
       }
-      for (int64_t c = from; c < to; ++c)
-        for (int64_t i = 0; i < height; ++i) {
+      for (int64_t strip = from; strip < to; strip += STRIP)
+        for (int64_t n = 0, wide = std::min(STRIP, to - strip); n < height * wide; ++n) {
+          const int64_t i = n / wide, c = strip + n % wide;
           const int64_t row = (top + i) * BLOCK, column = c * BLOCK;
           const Place place = out.place(row, column, beside + ((c - from) * height + i) * BLOCK * BLOCK);
-          if (start == 0) out.fetch(row, column);
           with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > 0);
           if (start + deep == depth) out.finish(row, column, place);
         }

@@ -39,7 +39,7 @@ from mindgeex.train.optimizer import AdamW
 from mindgeex.train.optimizer_config import OptimizerConfig
 from mindgeex.train.step import TrainStep
 
-ROUNDS = 5
+ROUNDS = 9
 ROUND_S = 0.5
 ROWS = 4
 PEAK_SHAPES = ((1024, 1024, 1024), (2048, 384, 1536), (2048, 1536, 384), (2048, 2048, 2048))
