@@ -249,21 +249,22 @@ int answer() {
     assert outcome.verdict == Verdict.PASSED, outcome
 
 
-def test_a_gpp_without_the_plugin_compiles_the_same_programs(sandbox, monkeypatch, tmp_path):
+@pytest.mark.parametrize("language, refused", [("cpp", "-fplugin=./plugin.so"), ("java", "-Xshare:dump")])
+def test_a_compiler_that_cannot_be_made_quicker_compiles_the_same(sandbox, monkeypatch, tmp_path, language, refused):
     commands = []
 
     def refusing(command, folder):
-        commands.append(command)
-        if "-fplugin=./plugin.so" in command:
-            raise UserError("a plugin of another version")
+        commands.append(" ".join(command))
+        if refused in commands[-1]:
+            raise UserError("another version")
         return build(command, folder)
 
-    monkeypatch.setattr("mindgeex.eval.languages.cpp.build", refusing)
-    monkeypatch.setattr("mindgeex.eval.languages.cpp.prepared", functools.partial(prepared, cache=tmp_path))
-    toolchain = LANGUAGES["cpp"].toolchain()
-    assert any("-fplugin=./plugin.so" in command for command in commands)
-    problem = HUMANEVAL_X.load(["cpp"]).problems[1]
-    outcome = execute(sandbox, LANGUAGES["cpp"], toolchain, *HUMANEVAL_X.canonical(problem), Limits())
+    monkeypatch.setattr(f"mindgeex.eval.languages.{language}.build", refusing)
+    monkeypatch.setattr(f"mindgeex.eval.languages.{language}.prepared", functools.partial(prepared, cache=tmp_path))
+    toolchain = LANGUAGES[language].toolchain()
+    assert any(refused in command for command in commands)
+    problem = HUMANEVAL_X.load([language]).problems[1]
+    outcome = execute(sandbox, LANGUAGES[language], toolchain, *HUMANEVAL_X.canonical(problem), Limits())
     assert outcome.verdict == Verdict.PASSED, outcome
 
 
