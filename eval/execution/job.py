@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 NOBODY = 65534
@@ -50,7 +50,7 @@ class Job:
     def most(self) -> Limits:
         """The larger one of each limit of both stages."""
         then = self.then or self.limits
-        return Limits(*map(max, astuple(self.limits), astuple(then)))
+        return Limits(*map(max, vars(self.limits).values(), vars(then).values()))
 
 
 @dataclass(frozen=True)

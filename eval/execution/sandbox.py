@@ -46,8 +46,8 @@ class Sandbox:
         self._prlimit = _tool("prlimit", "util-linux")
         self._is_root = os.geteuid() == 0
         self._lock = threading.Lock()
-        self._launchers: dict[tuple[str, ...], Launcher] = {}
-        """Only root needs them."""
+        self._launchers: dict[tuple[tuple[str, str], ...], Launcher] = {}
+        """Only root needs them: one for each set of folders that are shown."""
         self._refused = refused_calls()
         self._stopping = threading.Event()
         self.services = Services(self)
@@ -105,8 +105,7 @@ class Sandbox:
                 for file in (output_end, *inherited, *([given] if given else [])):
                     passed_on.enter_context(file)
                 files = {name: file.fileno() for name, file in contents.items()}
-                mounts = mount_options(job.folders)
-                command = self._command(job, mounts, files, status_end.fileno(), refused.fileno())
+                command = self._command(job, files, status_end.fileno(), refused.fileno())
 
                 def start_process() -> "subprocess.Popen[bytes]":
                     return subprocess.Popen(
@@ -119,7 +118,7 @@ class Sandbox:
                         env=self._environment,
                     )
 
-                process = self._launcher(mounts).start(start_process) if self._is_root else start_process()
+                process = self._launcher(job.folders).start(start_process) if self._is_root else start_process()
             watch = Watch(process, job, self._stopping, start, (output, status, channel))
             try:
                 yield watch
@@ -128,10 +127,9 @@ class Sandbox:
             if (result := watch.result()).exit_code and not watch.command_ended:
                 raise _does_not_start(result)
 
-    def _command(self, job: Job, mounts: list[str], files: Mapping[str, int], status: int, refused: int) -> list[str]:
+    def _command(self, job: Job, files: Mapping[str, int], status: int, refused: int) -> list[str]:
         limits, most = job.limits, job.most()
-        if self._is_root:
-            mounts = ["--ro-bind", "/", "/"]  # of the launcher's namespace
+        mounts = ["--ro-bind", "/", "/"] if self._is_root else mount_options(job.folders)  # "/" is the launcher's
         inner = [self._bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
         inner += ["--new-session", "--clearenv", "--hostname", "sandbox", "--json-status-fd", str(status)]
         # The first process, bubblewrap's, has no limits: nobody must reach its memory.
@@ -148,15 +146,16 @@ class Sandbox:
         inner += [f"--nproc={most.processes}", f"--fsize={limits.files_bytes}:{most.files_bytes}", *job.command]
         return inner
 
-    def _launcher(self, mounts: list[str]) -> Launcher:
+    def _launcher(self, folders: Mapping[str, str]) -> Launcher:
+        shown = tuple(folders.items())
         with self._lock:
-            if tuple(mounts) not in self._launchers:
-                with stage(self._bwrap, mounts, WORK, self._environment) as namespace:
+            if shown not in self._launchers:
+                with stage(self._bwrap, mount_options(folders), WORK, self._environment) as namespace:
                     try:
-                        self._launchers[tuple(mounts)] = Launcher(namespace)
+                        self._launchers[shown] = Launcher(namespace)
                     except OSError as error:
                         raise UserError(f"root must be allowed to become nobody here: {error}") from error
-            return self._launchers[tuple(mounts)]
+            return self._launchers[shown]
 
 
 def _tool(command: str, package: str) -> str:
