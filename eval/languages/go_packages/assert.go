@@ -2,15 +2,13 @@
 //
 // Covers: New, Equal and NotEqual, True, False, Nil, with testify's rule of equality: two values are equal if both
 // are byte slices with the same bytes, or if reflect.DeepEqual says so (so int 1 and int64 1 differ).
-// Does not cover: the rest of testify, its messages, comparing functions. Values are shown without package fmt, since a
-// program without it is linked sooner.
+// Does not cover: the rest of testify, its messages, comparing functions. It does without packages fmt, strings and bytes,
+// since a program without them is linked sooner.
 package assert
 
 import (
-	"bytes"
 	"reflect"
 	"strconv"
-	"strings"
 )
 
 // TestingT is what a test hands to New.
@@ -38,7 +36,7 @@ func ObjectsAreEqual(expected, actual interface{}) bool {
 		if !ok || left == nil || right == nil {
 			return ok && left == nil && right == nil
 		}
-		return bytes.Equal(left, right)
+		return string(left) == string(right)
 	}
 	return reflect.DeepEqual(expected, actual)
 }
@@ -117,20 +115,24 @@ func show(value reflect.Value, depth int) string {
 	case kind == reflect.Ptr && !value.IsNil():
 		return "&" + show(value.Elem(), depth+1)
 	}
-	var parts []string
+	parts, separator := "", ""
+	add := func(part string) {
+		parts += separator + part
+		separator = ", "
+	}
 	switch value.Kind() {
 	case reflect.Slice, reflect.Array:
 		for index := 0; index < value.Len() && index < longest; index++ {
-			parts = append(parts, show(value.Index(index), depth+1))
+			add(show(value.Index(index), depth+1))
 		}
 	case reflect.Map:
 		for _, key := range value.MapKeys() {
-			parts = append(parts, show(key, depth+1)+":"+show(value.MapIndex(key), depth+1))
+			add(show(key, depth+1) + ":" + show(value.MapIndex(key), depth+1))
 		}
 	case reflect.Struct:
 		for index := 0; index < value.NumField(); index++ {
-			parts = append(parts, value.Type().Field(index).Name+":"+show(value.Field(index), depth+1))
+			add(value.Type().Field(index).Name + ":" + show(value.Field(index), depth+1))
 		}
 	}
-	return name + "{" + strings.Join(parts, ", ") + "}"
+	return name + "{" + parts + "}"
 }
