@@ -14,7 +14,7 @@
 #include "matrix.h"
 #include "parts.h"
 
-constexpr int64_t DEEP = 8;    // blocks of depth from which on a matrix unit pays
+constexpr int64_t DEEP = 4;    // blocks of depth from which on a matrix unit pays
 constexpr int64_t STRIP = 4;   // blocks of columns that a thread takes row by row: memory is read ahead along rows
 constexpr int64_t DEPTH = 16;  // blocks of depth that a thread packs at once
 
