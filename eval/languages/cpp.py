@@ -2,7 +2,7 @@
 
 The headers with which every program of HumanEval-X begins are compiled once (common/prepared.py) and given to the
 compiler in that form, if a program includes all of them before anything else: then it means the same. What they
-themselves instantiate lies in that form, too, where g++ lets a plugin do so (cpp_plugin/instantiate.cpp): a third of
+themselves instantiate lies in that form, too, where g++ lets a plugin do so (cpp_plugin/instantiate.cc): a third of
 the compiler's time otherwise. What programs mostly instantiate of them (vectors, operations on strings) is compiled
 once as well, and linked as a shared library. What g++ would call is called directly: compiler, assembler, linker.
 Does not cover: a program with the headers that specializes one of these templates itself.
@@ -56,7 +56,7 @@ extern "C" __attribute__((noreturn)) void mindgeex_failed(
 """
 """Stands between solution and tests: a second name for write(2), since the solution may have a function called `write`,
 and what glibc's `assert` calls, since the solution may have an __assert_fail that ends with 0 or returns."""
-PLUGIN = Path(__file__).parent / "cpp_plugin" / "instantiate.cpp"
+PLUGIN = Path(__file__).parent / "cpp_plugin" / "instantiate.cc"
 END = "mindgeex_end"
 """What the compiled header declares last."""
 INSIDE = "/opt/prelude"
