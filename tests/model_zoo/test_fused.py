@@ -16,7 +16,7 @@ from mindgeex.model_zoo.attention import MASKED_SCORE, Attention, RotaryAttentio
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.kernels import fused
-from mindgeex.model_zoo.layers import Dropout, FastGelu, HashedBits, LayerNorm, Linear
+from mindgeex.model_zoo.layers import Dropout, FastGelu, HashedBits, LayerNorm, Linear, residual
 
 pytestmark = pytest.mark.skipif(not fused.kernels_here(), reason="needs a CPU with g++")
 SEEDS = np.array([5, -9], np.int32)
@@ -62,7 +62,45 @@ def flat(tree):
     return [value for branch in tree for value in flat(branch)]
 
 
+class Forked(nn.Cell):
+    """What reads a value and its norm, with different weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = LayerNorm(80, 1e-5)
+
+    def construct(self, x):
+        x, normed = self.norm.fork(x)
+        return normed + 0.7 * x
+
+
+class Summed(nn.Cell):
+    """What reads a sum and its norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.add = LayerNorm(80, 1e-5), residual(ComputeConfig())
+
+    def construct(self, x, added):
+        total, normed = self.norm.of_sum(x, added, self.add)
+        return normed + 0.7 * total
+
+
+class Sum(nn.Cell):
+    """Twice one thing and another."""
+
+    def __init__(self):
+        super().__init__()
+        self.add = residual(ComputeConfig())
+
+    def construct(self, x, added):
+        return self.add(2 * x, added)
+
+
 CELLS = {
+    "fork": (Forked, normal(2, 150, 80)),
+    "norm of a sum": (Summed, normal(2, 150, 80), 3 + normal(2, 150, 80) ** 2),
+    "sum": (Sum, normal(2, 9001), normal(2, 9001) ** 2),
     "layer norm": (lambda: LayerNorm(80, 1e-5), normal(2, 150, 80)),
     "bias": (lambda: Linear(24, 40, 0.02, ComputeConfig()), normal(2, 150, 24)),
     "fast gelu": (FastGelu, 4 * normal(2, 33, 70)),
