@@ -10,7 +10,8 @@
 
 namespace {
 
-constexpr float HIDDEN = -1e30f;  // a score that does not count
+constexpr float HIDDEN = -1e30f;   // a score that does not count
+constexpr int64_t WIDE_HEAD = 2;  // blocks of a head's size from which on a matrix unit pays here
 
 struct Range {
   int64_t first, last;
@@ -100,7 +101,7 @@ KERNEL(attention) {
   const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *out = c.out(7), *logs = c.out(8);
-  const Method with = method(s.deep >= 2);
+  const Method with = method(s.deep >= WIDE_HEAD);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;
@@ -159,7 +160,7 @@ KERNEL(attention_grad) {
   const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *dq = c.out(9), *dk = c.out(10), *dv = c.out(11);
-  const Method with = method(s.deep >= 2);
+  const Method with = method(s.deep >= WIDE_HEAD);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;
