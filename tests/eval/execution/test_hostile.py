@@ -27,6 +27,7 @@ from mindgeex.eval.execution.staging import PROJECT
 from mindgeex.eval.execution.verdict import Outcome, execute
 from mindgeex.eval.languages import LANGUAGES
 from tests.eval.conftest import toolchain_or_reason
+from tests.eval.processes import below
 
 pytestmark = pytest.mark.toolchain
 
@@ -118,7 +119,7 @@ class Found:
     """Name of a case, or of a language for the harmless one; a text: not run, and why."""
     alive: dict[str, list[str]] = field(default_factory=dict)
     """Name of a case -> command lines of its processes, once it was judged."""
-    descendants: list[str] = field(default_factory=list)
+    descendants: list[tuple[int, str]] = field(default_factory=list)
     """Processes below this one, when all was over."""
     written: list[str] = field(default_factory=list)
     """Files on the host that they made or changed."""
@@ -135,7 +136,7 @@ def found(request, sandbox) -> Found:
     bombs = [case for case in cases if "compiler" in case.header]
     for language in LANGUAGES:
         toolchain_or_reason(language)
-    found, descriptors, descendants, cache = Found(), open_descriptors(), set(below(os.getpid())), cached()
+    found, descriptors, descendants, cache = Found(), open_descriptors(), below(os.getpid()), cached()
     with contextlib.ExitStack() as opened:
         patch = opened.enter_context(pytest.MonkeyPatch.context())
         outside = Path(tempfile.mkdtemp(prefix="hostile", dir="/var/tmp"))
@@ -205,7 +206,7 @@ def found(request, sandbox) -> Found:
     found.written += [str(path) for path, stat in cached().items() if path in cache and cache[path] != stat]
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        found.descendants = sorted(set(below(os.getpid())) - descendants)
+        found.descendants = sorted(below(os.getpid()).items() - descendants.items())
         found.opened = open_descriptors() - descriptors
         if not found.descendants and not found.opened:
             break
@@ -231,24 +232,6 @@ def marked(word: str) -> list[str]:
             if word.encode() in line + (path / "environ").read_bytes():
                 lines.append(line.replace(b"\0", b" ").decode(errors="replace") + " ")
     return lines
-
-
-def below(root: int) -> list[str]:
-    """The living processes below one, as `pid name`; it is the parent of all orphans, too (sandbox.py)."""
-    rows = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            name, _, rest = path.read_text(errors="replace").rpartition(")")
-            state, parent = rest.split()[:2]
-            if state not in "ZX":
-                rows[int(path.parent.name)] = int(parent), name.partition("(")[2]
-    found, waiting = [], [root]
-    while waiting:
-        parent = waiting.pop()
-        children = [pid for pid, (its, _) in rows.items() if its == parent]
-        waiting += children
-        found += [f"{pid} {rows[pid][1]}" for pid in children]
-    return found
 
 
 def cached() -> dict[Path, tuple[int, int]]:

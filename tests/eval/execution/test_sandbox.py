@@ -18,6 +18,7 @@ from mindgeex.eval.execution.seccomp import refused_calls
 from mindgeex.eval.execution.staging import PROJECT
 from mindgeex.eval.execution.verdict import Verdict
 from mindgeex.eval.execution.watch import tree_usage
+from tests.eval.processes import below
 
 pytestmark = pytest.mark.toolchain
 NO_TESTS = ""
@@ -28,10 +29,10 @@ def mark(sandbox, tmp_path: Path):
     """A word for command lines and files. Afterwards it is nowhere, and no process is left of what the test started."""
     word = f"hostile{os.getpid()}x{time.monotonic_ns()}"
     before = set(Path("/tmp").iterdir())
-    processes = _below(os.getpid())
+    processes = below(os.getpid()).items()
     yield word
     deadline = time.monotonic() + 5
-    while (added := _below(os.getpid()) - processes) and time.monotonic() < deadline:
+    while (added := below(os.getpid()).items() - processes) and time.monotonic() < deadline:
         time.sleep(0.05)  # the guard of a killed harness looks around for a moment
     assert added == set()
     done = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True)
@@ -176,18 +177,6 @@ def _marked(harness: int) -> list[str]:
         with contextlib.suppress(OSError):  # it may end while we look
             if f"{VARIABLE}={harness}-".encode() in Path(f"/proc/{pid}/environ").read_bytes():
                 found.append(pid)
-    return found
-
-
-def _below(root: int) -> set[str]:
-    """The living processes below one, as `pid command`. The sandbox makes the harness the parent of all orphans."""
-    done = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,comm="], capture_output=True, text=True, check=True)
-    rows = [line.split(None, 3) for line in done.stdout.splitlines()]
-    alive = [(pid, parent, name) for pid, parent, state, name in rows if state[0] not in "ZX" and name != "ps"]
-    below, found = {str(root)}, set[str]()
-    while added := [(pid, name) for pid, parent, name in alive if parent in below and pid not in below]:
-        below |= {pid for pid, _ in added}
-        found |= {f"{pid} {name}" for pid, name in added}
     return found
 
 

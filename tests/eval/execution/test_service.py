@@ -1,5 +1,6 @@
 """Compilers that stay in their sandbox: what they compile, how they are stopped, and that nothing of them is left."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ from mindgeex.eval.execution import service as module
 from mindgeex.eval.execution.sandbox import Sandbox
 from mindgeex.eval.languages.language import Toolchain
 from tests.eval.conftest import toolchain_or_reason
+from tests.eval.processes import below
 
 pytestmark = pytest.mark.toolchain
 
@@ -38,26 +40,23 @@ def own_sandbox(sandbox: Sandbox):
     own.stop()
 
 
-def services() -> dict[int, str]:
-    """Process id -> command line of the services below this process."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if " Service " in command and command.split()[0].endswith("java"):
-            found[int(path.name)] = command
+def services() -> set[int]:
+    """Process ids of the services below this process: others may test with services of their own."""
+    found = set()
+    for pid, name in below(os.getpid()).items():
+        with contextlib.suppress(OSError):  # it may end while we look
+            if name == "java" and b"\0Service\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
     return found
 
 
 def test_one_service_compiles_one_program_after_the_other(own_sandbox, java):
-    before = set(services())
+    before = services()
     first = own_sandbox.services.compile(java, GOOD)
-    (started,) = set(services()) - before
+    (started,) = services() - before
     broken = own_sandbox.services.compile(java, WRONG)
     again = own_sandbox.services.compile(java, GOOD)
-    assert set(services()) - before == {started}
+    assert services() - before == {started}
     assert (first.exit_code, broken.exit_code, again.exit_code) == (0, 1, 0)
     assert broken.output.startswith("Main.java:1: error: cannot find symbol") and broken.channel == b""
     assert first.channel == again.channel and first.channel.startswith(b"PK") and b"Main.class" in first.channel
@@ -76,9 +75,9 @@ def test_requests_at_the_same_time_have_a_service_each(own_sandbox, java):
 
 
 def test_a_service_that_was_killed_is_replaced_and_the_program_compiled(own_sandbox, java):
-    before = set(services())
+    before = services()
     own_sandbox.services.compile(java, GOOD)
-    (killed,) = set(services()) - before
+    (killed,) = services() - before
     os.kill(killed, signal.SIGKILL)
     assert own_sandbox.services.compile(java, GOOD).exit_code == 0
     assert killed not in services()
@@ -96,20 +95,20 @@ def test_a_program_that_breaks_the_compiler_breaks_no_other(own_sandbox, java):
 
 def test_a_service_with_nothing_to_do_ends(own_sandbox, java, monkeypatch):
     monkeypatch.setattr("mindgeex.eval.execution.watch.REST_S", 0.2)
-    before = set(services())
+    before = services()
     own_sandbox.services.compile(java, GOOD)
     deadline = time.monotonic() + 20
-    while set(services()) - before and time.monotonic() < deadline:
+    while services() - before and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert set(services()) - before == set()
+    assert services() - before == set()
     assert own_sandbox.services.compile(java, GOOD).exit_code == 0
 
 
 def test_a_service_that_has_done_enough_makes_room(own_sandbox, java, monkeypatch):
     monkeypatch.setattr(module, "MOST_REQUESTS", 1)
-    before = set(services())
+    before = services()
     own_sandbox.services.compile(java, GOOD)
-    (first,) = set(services()) - before or {0}
+    (first,) = services() - before or {0}
     own_sandbox.services.compile(java, GOOD)
     assert first not in services()
 
