@@ -1,20 +1,24 @@
 // Products of blocks of 32 x 32 float32 by vectors, for processors without a matrix unit.
 //
-// A factor's block is a panel [depth, 32]; eight rows of a result (four without AVX-512) are summed up in registers.
+// A factor's block is a panel [depth, 32]. With AVX-512 eight rows of a result are summed up in registers; with fewer registers
+// six or five, since ten sums at a time hide how long each addition takes, and the left panel lies cut into these rows.
 #pragma once
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 constexpr int64_t BLOCK = 32;
 
 #if defined(__AVX512F__)
-constexpr int LANES = 16, TALL = 8;
+constexpr int LANES = 16;
 #elif defined(__AVX__)
-constexpr int LANES = 8, TALL = 4;
+constexpr int LANES = 8;
 #else
-constexpr int LANES = 4, TALL = 4;
+constexpr int LANES = 4;
 #endif
+constexpr bool CUT = LANES < 16;           // whether left panels lie cut
+constexpr int64_t NEAR = CUT ? 4 : 1024;  // blocks of depth that are gone through at once: cut panels stay in the nearest cache
 typedef float Lanes __attribute__((vector_size(LANES * 4)));
 typedef int32_t Order __attribute__((vector_size(LANES * 4)));
 constexpr int64_t WIDE = 2 * LANES;  // columns that a tile computes
@@ -27,18 +31,20 @@ inline Lanes load(const float* x) {
 
 inline void store(float* x, Lanes value) { std::memcpy(x, &value, sizeof value); }
 
-// TALL rows of C [.., WIDE], `stride` apart, = or += the product of two panels of depth n.
-template <bool ADD>
+// TALL rows of C [.., WIDE], `stride` apart, = or += the product of two panels, n blocks deep.
+template <bool ADD, int TALL>
 void tile(const float* a, const float* b, int64_t n, float* c, int64_t stride) {
+  constexpr int64_t STEP = CUT ? TALL : BLOCK;
   Lanes left[TALL] = {}, right[TALL] = {};
-  for (int64_t p = 0; p < n; ++p, a += BLOCK, b += BLOCK) {
-    const Lanes l = load(b), r = load(b + LANES);
+  for (; n > 0; --n, a += BLOCK * (BLOCK - STEP))
+    for (int64_t p = 0; p < BLOCK; ++p, a += STEP, b += BLOCK) {
+      const Lanes l = load(b), r = load(b + LANES);
 #pragma GCC unroll 8
-    for (int i = 0; i < TALL; ++i) {
-      left[i] += a[i] * l;
-      right[i] += a[i] * r;
+      for (int i = 0; i < TALL; ++i) {
+        left[i] += a[i] * l;
+        right[i] += a[i] * r;
+      }
     }
-  }
 #pragma GCC unroll 8
   for (int i = 0; i < TALL; ++i) {
     float *l = c + i * stride, *r = l + LANES;
@@ -89,16 +95,38 @@ inline void across(const float* x, int64_t stride, char* out) {
   for (int64_t k = 0; k < BLOCK; ++k) std::memcpy(out + k * BLOCK * 4, x + k * stride, BLOCK * 4);
 }
 
+// each(how many, first) of the rows that are summed up together.
+template <class Each>
+void groups(Each each) {
+  if (CUT) {
+    for (int64_t i = 0; i < 12; i += 6) each(std::integral_constant<int, 6>(), i);
+    for (int64_t i = 12; i < BLOCK; i += 5) each(std::integral_constant<int, 5>(), i);
+  } else {
+    for (int64_t i = 0; i < BLOCK; i += 8) each(std::integral_constant<int, 8>(), i);
+  }
+}
+
+template <void (*HOW)(const float*, int64_t, char*)>
+void left(const float* x, int64_t stride, char* out) {
+  if (!CUT) return HOW(x, stride, out);
+  alignas(64) float whole[BLOCK * BLOCK];
+  HOW(x, stride, reinterpret_cast<char*>(whole));
+  groups([&](auto tall, int64_t first) {
+    for (int64_t k = 0; k < BLOCK; ++k, out += tall * 4) std::memcpy(out, whole + k * BLOCK + first, tall * 4);
+  });
+}
+
+// BLOCK rows of C [.., WIDE].
+template <bool ADD>
+void strip(const float* a, const float* b, int64_t n, float* c, int64_t stride) {
+  groups([&](auto tall, int64_t first) { tile<ADD, tall>(a + first * (CUT ? BLOCK : 1), b, n, c + first * stride, stride); });
+}
+
 inline void multiply(const char* left, const char* right, int64_t depth, float* sums, int64_t stride, bool add) {
   const float *a = reinterpret_cast<const float*>(left), *b = reinterpret_cast<const float*>(right);
-  for (int64_t j = 0; j < BLOCK; j += WIDE)
-    for (int64_t i = 0; i < BLOCK; i += TALL) {
-      float* c = sums + i * stride + j;
-      if (add)
-        tile<true>(a + i, b + j, depth * BLOCK, c, stride);
-      else
-        tile<false>(a + i, b + j, depth * BLOCK, c, stride);
-    }
+  for (; depth > 0; depth -= NEAR, a += NEAR * BLOCK * BLOCK, b += NEAR * BLOCK * BLOCK, add = true)
+    for (int64_t j = 0; j < BLOCK; j += WIDE)
+      (add ? strip<true> : strip<false>)(a, b + j, std::min(NEAR, depth), sums + j, stride);
 }
 
 }  // namespace plain

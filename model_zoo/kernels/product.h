@@ -45,13 +45,14 @@ extern int matrix_unit;  // 0: it is never used; 1: where it pays; 2: wherever t
 
 // How to multiply; `deep`: whether many products are added for each result. Three parts and six products a block cost more
 // than they save where few are, and a core whose other thread uses the unit, too, slows down less without it.
-inline Method method(bool deep) {
+inline Method method([[maybe_unused]] bool deep) {
 #ifdef HAS_PARTS
   if (matrix_unit + deep >= 2 && parts::allowed())
     return {parts::BYTES,       8,                    parts::along<false>, parts::across<true>,
             parts::along<true>, parts::across<false>, parts::multiply,     true};
 #endif
-  return {plain::BYTES, 4, plain::along, plain::across, plain::along, plain::across, plain::multiply, false};
+  return {plain::BYTES,  4,             plain::left<plain::along>, plain::left<plain::across>,
+          plain::along,  plain::across, plain::multiply,           false};
 }
 
 struct Free {

@@ -41,6 +41,7 @@ from mindgeex.train.step import TrainStep
 
 ROUNDS = 9
 ROUND_S = 0.5
+REST_S = 0.3  # before each measurement: the threads of who was measured before may look for work for a while
 ROWS = 4
 PEAK_SHAPES = ((1024, 1024, 1024), (2048, 384, 1536), (2048, 1536, 384), (2048, 2048, 2048))
 OWN = "ours"
@@ -184,11 +185,13 @@ def their_matmuls() -> list[tuple[int, Callable[[], object]]]:
 
 def peak(products: list[tuple[int, Callable[[], object]]]) -> float:
     """FLOPs a second: the best of all shapes and a few repetitions."""
+    time.sleep(REST_S)
     return max(flops / min(seconds(run) for _ in range(6)) for flops, run in products)
 
 
 def pace(step: Step) -> float:
     """Seconds a step."""
+    time.sleep(REST_S)
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < ROUND_S:
         step()
