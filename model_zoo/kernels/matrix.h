@@ -86,8 +86,8 @@ struct AsItIs {
   float operator()(float sum, int64_t, int64_t) const { return sum; }
 };
 
-// A product in memory. Blocks are summed up where they belong, those over an edge beside it, and each ends as
-// value(sum, row, column).
+// A product in memory. Blocks are summed up where they belong, those over an edge beside it, as all are where sums go
+// through the nearest cache many times (rows of memory would share a set of it); each ends as value(sum, row, column).
 template <class Value = AsItIs>
 struct Output {
   float* x;
@@ -95,10 +95,10 @@ struct Output {
   Value value;
   bool holds(int64_t r, int64_t c) const { return r + BLOCK <= rows && c + BLOCK <= columns; }
   Place place(int64_t r, int64_t c, float* beside) const {
-    return holds(r, c) ? Place{x + r * columns + c, columns} : Place{beside, BLOCK};
+    return holds(r, c) && !CUT ? Place{x + r * columns + c, columns} : Place{beside, BLOCK};
   }
   void finish(int64_t r, int64_t c, Place sums) const {
-    if (std::is_same<Value, AsItIs>::value && holds(r, c)) return;
+    if (std::is_same<Value, AsItIs>::value && sums.at == x + r * columns + c) return;
     const int64_t width = std::min(BLOCK, columns - c), height = std::min(BLOCK, rows - r);
     for (int64_t i = 0; i < height; ++i) {
       float* to = x + (r + i) * columns + c;

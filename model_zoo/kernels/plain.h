@@ -106,15 +106,26 @@ void groups(Each each) {
   }
 }
 
-template <void (*HOW)(const float*, int64_t, char*)>
-void left(const float* x, int64_t stride, char* out) {
-  if (!CUT) return HOW(x, stride, out);
-  alignas(64) float whole[BLOCK * BLOCK];
-  HOW(x, stride, reinterpret_cast<char*>(whole));
+// A panel [depth, 32] whose depths are `stride` apart, cut.
+inline void cut(const float* x, int64_t stride, char* out) {
+  float* to = reinterpret_cast<float*>(out);
   groups([&](auto tall, int64_t first) {
-    for (int64_t k = 0; k < BLOCK; ++k, out += tall * 4) std::memcpy(out, whole + k * BLOCK + first, tall * 4);
+    for (int64_t k = 0; k < BLOCK; ++k, to += tall)
+      if (tall <= LANES && first + LANES <= BLOCK)
+        store(to, load(x + k * stride + first));  // what is too much is written over
+      else
+        std::memcpy(to, x + k * stride + first, tall * 4);
   });
 }
+
+inline void left_along(const float* x, int64_t stride, char* out) {
+  if (!CUT) return along(x, stride, out);
+  alignas(64) float turned[BLOCK * BLOCK];
+  along(x, stride, reinterpret_cast<char*>(turned));
+  cut(turned, BLOCK, out);
+}
+
+inline void left_across(const float* x, int64_t stride, char* out) { (CUT ? cut : across)(x, stride, out); }
 
 // BLOCK rows of C [.., WIDE].
 template <bool ADD>

@@ -51,8 +51,7 @@ inline Method method([[maybe_unused]] bool deep) {
     return {parts::BYTES,       8,                    parts::along<false>, parts::across<true>,
             parts::along<true>, parts::across<false>, parts::multiply,     true};
 #endif
-  return {plain::BYTES,  4,             plain::left<plain::along>, plain::left<plain::across>,
-          plain::along,  plain::across, plain::multiply,           false};
+  return {plain::BYTES, 4, plain::left_along, plain::left_across, plain::along, plain::across, plain::multiply, false};
 }
 
 struct Free {
@@ -118,7 +117,8 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
         for (int64_t n = 0, wide = std::min(STRIP, to - strip); n < height * wide; ++n) {
           const int64_t i = n / wide, c = strip + n % wide;
           const int64_t row = (top + i) * BLOCK, column = c * BLOCK;
-          const Place place = out.place(row, column, beside + ((c - from) * height + i) * BLOCK * BLOCK);
+          const int64_t other = deep < depth ? (c - from) * height + i : 0;  // sums that are not yet done are kept apart
+          const Place place = out.place(row, column, beside + other * BLOCK * BLOCK);
           with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > 0);
           if (start + deep == depth) out.finish(row, column, place);
         }
