@@ -90,6 +90,17 @@ void pack_scores(const float* scores, int64_t stride, Range range, void (*how)(c
   for (int64_t j = range.first; j < range.last; ++j, out += bytes) how(scores + j * BLOCK, stride, out);
 }
 
+// x [D, K] of a head -> its values [K, D], H from row to row.
+void put_turned(const Sizes& s, const float* x, float* out) {
+  alignas(64) float turned[BLOCK * BLOCK];
+  for (int64_t j = 0; j < s.length; j += BLOCK)
+    for (int64_t d = 0; d < s.size; d += BLOCK) {
+      plain::along(x + d * s.stride + j, s.stride, reinterpret_cast<char*>(turned));
+      for (int64_t i = 0; i < std::min(BLOCK, s.length - j); ++i)
+        std::copy_n(turned + i * BLOCK, std::min(BLOCK, s.size - d), out + (j + i) * s.hidden + d);
+    }
+}
+
 }  // namespace
 
 // q, k, v [B, T, H], positions [B, T] int32, seeds [B] or [1], {heads, salt, threshold}, {scale of scores, of what
@@ -244,11 +255,8 @@ KERNEL(attention_grad) {
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j < s.size; ++j) dq[origin + i * s.hidden + j] = dasks[i * s.wide + j] * scale;
     }
-    for (int64_t i = 0; i < s.length; ++i)
-      for (int64_t j = 0; j < s.size; ++j) {
-        dk[s.at(b, a, i) + j] = dkeys[j * s.stride + i];
-        dv[s.at(b, a, i) + j] = dvalues[j * s.stride + i];
-      }
+    put_turned(s, dkeys, dk + s.at(b, a, 0));
+    put_turned(s, dvalues, dv + s.at(b, a, 0));
   });
   return 0;
 }

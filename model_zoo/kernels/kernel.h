@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "lanes.h"
 #include "pool.h"
 
 constexpr int64_t ROWS = 64;  // rows of a block whose column sums are taken together
@@ -53,15 +54,18 @@ inline float power_of_two(float x) {
 // exp for arguments within -87 and 87; its error is what rounding an argument costs.
 inline float fast_exp(float x) { return power_of_two(LOG2_E * x); }
 
-// The largest of n >= 1 values; std::max would not go by vectors, since a comparison with what is not a number is false.
+// The largest of n >= 1 values; those that are not a number count only where they come first.
 inline float largest(const float* x, int64_t n) {
-  float found[16], most = x[0];
-  std::fill(found, found + 16, x[0]);
+  float most = x[0];
+  Lanes found = {};
+  found += most;
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int64_t k = 0; k < 16; ++k) found[k] = x[i + k] > found[k] ? x[i + k] : found[k];
+  for (; i + LANES <= n; i += LANES) {
+    const Lanes values = load(x + i);
+    found = values > found ? values : found;
+  }
   for (; i < n; ++i) most = x[i] > most ? x[i] : most;
-  for (const float value : found) most = value > most ? value : most;
+  for (int lane = 0; lane < LANES; ++lane) most = found[lane] > most ? found[lane] : most;
   return most;
 }
 

@@ -8,28 +8,12 @@
 #include <cstring>
 #include <type_traits>
 
+#include "lanes.h"
+
 constexpr int64_t BLOCK = 32;
-
-#if defined(__AVX512F__)
-constexpr int LANES = 16;
-#elif defined(__AVX__)
-constexpr int LANES = 8;
-#else
-constexpr int LANES = 4;
-#endif
-constexpr bool CUT = LANES < 16;           // whether left panels lie cut
+constexpr int64_t WIDE = 2 * LANES;       // columns that a tile computes
+constexpr bool CUT = LANES < 16;          // whether left panels lie cut
 constexpr int64_t NEAR = CUT ? 4 : 1024;  // blocks of depth that are gone through at once: cut panels stay in the nearest cache
-typedef float Lanes __attribute__((vector_size(LANES * 4)));
-typedef int32_t Order __attribute__((vector_size(LANES * 4)));
-constexpr int64_t WIDE = 2 * LANES;  // columns that a tile computes
-
-inline Lanes load(const float* x) {
-  Lanes found;
-  std::memcpy(&found, x, sizeof found);
-  return found;
-}
-
-inline void store(float* x, Lanes value) { std::memcpy(x, &value, sizeof value); }
 
 // TALL rows of C [.., WIDE], `stride` apart, = or += the product of two panels, n blocks deep.
 template <bool ADD, int TALL>
