@@ -6,13 +6,14 @@ A problem of which not every test can be called is never passed.
 
 Every program of HumanEval-X imports three crates, and few use one. The others are compiled with crates that hold just
 the imported names (crates.py), in which there is less to read and to link: nothing but these names could tell them
-apart. The linker that cc would call is called directly.
+apart. The linker that GNU's cc would call is called directly.
 Does not cover: other crates.
 """
 
 import re
 import shlex
 
+from mindgeex.common.errors import UserError
 from mindgeex.eval.languages.crates import CRATES, UNUSED, compiled, usable
 from mindgeex.eval.languages.gnu import called, linker
 from mindgeex.eval.languages.language import Language, Library, Proof, Toolchain, ask, place
@@ -63,8 +64,11 @@ def locate() -> Toolchain:
 
 
 def linking() -> str:
-    """Options of rustc: the quicker linker, and what cc would give it beside the program."""
-    _, *given = shlex.split(called("cc", "-fno-use-linker-plugin", "-nodefaultlibs", "main.o", "-o", "program"))
+    """Options: the quicker linker, and what GNU's cc would give it beside the program; none for another cc."""
+    try:
+        _, *given = shlex.split(called("cc", "-fno-use-linker-plugin", "-nodefaultlibs", "main.o", "-o", "program"))
+    except UserError:  # rustc calls cc by itself, which takes longer
+        return ""
     command, *more = linker()
     more += [word for word in given if word not in ("main.o", "-o", "program")]
     return f"-C linker-flavor=ld -C linker={command} -C link-args={shlex.quote(' '.join(more))}"

@@ -129,12 +129,21 @@ def _forked_gradient() -> Any:
 
 
 def add() -> Callable[[Tensor, Tensor], Tensor]:
-    """A sum of two tensors of one shape."""
+    """A sum of two tensors of one shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
 
     def bprop(x, y, out, dout):  # noqa: ANN001, ANN202
         return dout, dout
 
-    return _kernel("add", lambda x, y: x, 1, bprop)
+    def out_shape(x: list[int], y: list[int]) -> list[int]:
+        if x != y:
+            raise ValueError(f"the sum of tensors of shapes {x} and {y}: the kernel adds those of one shape")
+        return x
+
+    return _kernel("add", out_shape, 1, bprop)
 
 
 def linear() -> Callable[[Tensor, Tensor, Tensor], Tensor]:

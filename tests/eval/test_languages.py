@@ -1,6 +1,8 @@
 """Six languages, each for real: right solutions pass, wrong ones do not (those that cheat: test_hostile.py)."""
 
 import functools
+import os
+import shutil
 
 import pytest
 
@@ -265,6 +267,20 @@ def test_a_compiler_that_cannot_be_made_quicker_compiles_the_same(sandbox, monke
     assert any(refused in command for command in commands)
     problem = HUMANEVAL_X.load([language]).problems[1]
     outcome = execute(sandbox, LANGUAGES[language], toolchain, *HUMANEVAL_X.canonical(problem), Limits())
+    assert outcome.verdict == Verdict.PASSED, outcome
+
+
+def test_rust_is_linked_by_a_compiler_driver_that_is_not_understood(sandbox, monkeypatch, tmp_path):
+    """A stand-in for clang, which says with -### what it would do in words of its own, and else does what cc does."""
+    driver = tmp_path / "cc"
+    says, calls = 'echo "clang version 17" >&2', f'exec {shutil.which("cc")} "$@"'
+    driver.write_text(f'#!/bin/sh\ncase "$*" in *-###*) {says};; *) {calls};; esac\n')
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    toolchain = LANGUAGES["rust"].toolchain()
+    assert "linker" not in toolchain.compile
+    problem = HUMANEVAL_X.load(["rust"]).problems[1]
+    outcome = execute(sandbox, LANGUAGES["rust"], toolchain, *HUMANEVAL_X.canonical(problem), Limits())
     assert outcome.verdict == Verdict.PASSED, outcome
 
 

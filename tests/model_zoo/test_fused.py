@@ -228,6 +228,11 @@ def test_a_query_that_sees_only_itself_mixes_nothing_else():
     assert np.array_equal(mix(q, k, v, alone, ms.Tensor(SEEDS[:1])).asnumpy(), v.asnumpy())
 
 
+def test_a_sum_of_two_shapes_is_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match=r"shapes \[2, 3\] and \[3\]"):
+        Sum()(ms.Tensor(normal(2, 3)), ms.Tensor(normal(3)))
+
+
 def test_a_compiler_that_fails_is_told_of_once_and_what_it_means(monkeypatch, tmp_path, caplog):
     compiler = tmp_path / "g++"
     compiler.write_text(
