@@ -1,61 +1,77 @@
 // Matrix products with few rows of x: each weight is read once, in the order in which it lies.
-// Four rows of weights meet up to four tokens in registers; weights of one byte are widened on the way.
+// Four rows of weights meet up to four tokens, as many as registers hold; weights of one byte are widened on the way.
 // The threads of a team share the rows of weights among them.
 #pragma once
 #include "model.h"
 #include "team.h"
 #include "vectors.h"
 
-constexpr int GROUP = 4;              // rows of weights at a time
+constexpr int GROUP = 4;               // rows of weights at a time
+constexpr int FEW = WIDTH == 8 ? 2 : 4;  // tokens whose sums stay in registers: NEON and AVX-512 have twice as many as AVX2
 constexpr int64_t TASK_BYTES = 32768;  // of weights that a thread takes at once
 
 // One row of weights with one token, as lanes to be summed: weights are read in the order in which they lie.
 template <typename Weight>
-inline Floats row_product(const Weight* weights, const float* x, int64_t size) {
-    Floats parts[4] = {};
+inline Register row_product(const Weight* weights, const float* x, int64_t size) {
+    constexpr int WHOLE = LANES / WIDTH, SUMS = 4 * WHOLE;
+    Register sum[SUMS] = {};
     int64_t at = 0;
     for (; at + 4 * LANES <= size; at += 4 * LANES)
-#pragma GCC unroll 4
-        for (int part = 0; part < 4; ++part)
-            parts[part] += load(weights + at + part * LANES) * load(x + at + part * LANES);
-    for (; at + LANES <= size; at += LANES) parts[0] += load(weights + at) * load(x + at);
-    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+#pragma GCC unroll 16
+        for (int i = 0; i < SUMS; ++i)
+            sum[i] += load_register(weights + at + i * WIDTH) * load_register(x + at + i * WIDTH);
+    for (; at + LANES <= size; at += LANES)
+        for (int i = 0; i < WHOLE; ++i)
+            sum[i] += load_register(weights + at + i * WIDTH) * load_register(x + at + i * WIDTH);
+    for (int half = SUMS / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
+    return sum[0];
 }
 
-// Four rows with several tokens, every vector of weights used for all of them: parts[4 * m + r]. What lies `ahead` is
+// Four rows with several tokens, every vector of weights used for all of them: lane 4 * m + r. What lies `ahead` is
 // fetched meanwhile, if not 0.
 template <int TOKENS, typename Weight>
 inline void block_product(const Weight* const* weights, const float* const* tokens, int64_t size, int64_t ahead,
-                          Floats* parts) {
+                          float* total) {
     constexpr int64_t LINE = 64 / sizeof(Weight);
-    Floats sum[TOKENS * GROUP] = {};
-    for (int64_t at = 0; at + LANES <= size; at += LANES) {
+    constexpr int COUNT = std::min(WIDTH, TOKENS * GROUP);
+    Register sum[TOKENS * GROUP] = {};
+    for (int64_t at = 0; at + WIDTH <= size / LANES * LANES; at += WIDTH) {
         if (ahead && at % LINE == 0)
 #pragma GCC unroll 4
             for (int r = 0; r < GROUP; ++r) __builtin_prefetch(weights[r] + at + ahead);
-        Floats w[GROUP];
+        Register w[GROUP];
 #pragma GCC unroll 4
-        for (int r = 0; r < GROUP; ++r) w[r] = load(weights[r] + at);
+        for (int r = 0; r < GROUP; ++r) w[r] = load_register(weights[r] + at);
 #pragma GCC unroll 4
         for (int m = 0; m < TOKENS; ++m) {
-            Floats x = load(tokens[m] + at);
+            Register x = load_register(tokens[m] + at);
             keep(x);
 #pragma GCC unroll 4
             for (int r = 0; r < GROUP; ++r) sum[m * GROUP + r] += w[r] * x;
         }
     }
-    std::copy_n(sum, TOKENS * GROUP, parts);
+    for (int first = 0; first < TOKENS * GROUP; first += COUNT) {
+        const Register found = sums<COUNT>(sum + first);
+        std::memcpy(total + first, &found, 4 * COUNT);
+    }
 }
 
 // Lane 4 * m + r: the product of weights row r with token m.
 template <int TOKENS, typename Weight>
 inline Floats products(const Weight* const* weights, const float* const* tokens, int64_t size, int64_t ahead) {
-    Floats parts[TOKENS * GROUP];
-    if constexpr (TOKENS == 1)
+    float found[LANES] = {};
+    if constexpr (TOKENS == 1) {
+        Register parts[GROUP];
         for (int r = 0; r < GROUP; ++r) parts[r] = row_product(weights[r], tokens[0], size);
-    else
-        block_product<TOKENS>(weights, tokens, size, ahead, parts);
-    Floats total = sums<TOKENS * GROUP>(parts);
+        const Register sum = sums<GROUP>(parts);
+        std::memcpy(found, &sum, 4 * GROUP);
+    } else {
+        constexpr int PART = std::min(FEW, TOKENS);
+        for (int m = 0; m < TOKENS; m += PART)
+            block_product<PART>(weights, tokens + m, size, m ? 0 : ahead, found + m * GROUP);
+    }
+    Floats total = load(found);
     for (int64_t at = size / LANES * LANES; at < size; ++at)
         for (int lane = 0; lane < TOKENS * GROUP; ++lane)
             total[lane] += weights[lane % GROUP][at] * tokens[lane / GROUP][at];

@@ -1,17 +1,24 @@
-// Sixteen floats at a time, in the compiler's own vector types: AVX-512, AVX2 and NEON alike, without intrinsics.
+// Sixteen floats at a time, in the compiler's own vector types: AVX-512, AVX2 and NEON alike. Where many must stay in
+// registers, they go by what one register holds.
 // Covers: sums across lanes, exp and the three kinds of GELU within a few units of float32's last place.
 #pragma once
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
 constexpr int LANES = 16;
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;  // of a register
+#elif defined(__AVX__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+typedef float Register __attribute__((vector_size(4 * WIDTH)));
 typedef float Floats __attribute__((vector_size(4 * LANES)));
-typedef int8_t Bytes __attribute__((vector_size(LANES)));
-typedef int16_t Shorts __attribute__((vector_size(2 * LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
 
 inline Floats load(const float* from) {
@@ -20,19 +27,27 @@ inline Floats load(const float* from) {
     return values;
 }
 
-inline Floats load(const int8_t* from) {
-#ifdef __AVX512F__  // GCC 12 does not find this by itself
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-#else
-    Bytes values;
+inline Register load_register(const float* from) {
+    Register values;
     std::memcpy(&values, from, sizeof values);
-    return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(values, Shorts), Ints), Floats);
+    return values;
+}
+
+inline Register load_register(const int8_t* from) {
+#if defined(__AVX512F__)  // GCC 12 does not find these by itself
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+    Register values;
+    for (int lane = 0; lane < WIDTH; ++lane) values[lane] = from[lane];
+    return values;
 #endif
 }
 
 // Keeps a value in a register, where the compiler would read it from memory for each use.
-inline void keep(Floats& value) {
-#ifdef __AVX512F__
+inline void keep([[maybe_unused]] Register& value) {
+#ifdef __AVX__
     asm("" : "+v"(value));
 #endif
 }
@@ -43,27 +58,31 @@ inline Floats all(float value) { return Floats{} + value; }
 
 inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
 
-inline Ints all_ints(int32_t value) { return Ints{} + value; }
-
 inline Ints lane_numbers() { return Ints{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 
 // Lane j: a[j] + a[j ^ STRIDE] where bit STRIDE of j is 0, the same of b where it is 1.
-template <int STRIDE>
-inline Floats add_pairs(Floats a, Floats b) {
-    const Ints lane = lane_numbers(), from_b = (lane & STRIDE) != 0 ? all_ints(LANES) : Ints{};
-    return __builtin_shuffle(a, b, lane + from_b) + __builtin_shuffle(a, b, (lane ^ STRIDE) + from_b);
+template <int STRIDE, typename Vector>
+inline Vector add_pairs(Vector a, Vector b) {
+    constexpr int COUNT = sizeof(Vector) / 4;
+    using Places = decltype(a < b);  // as many whole numbers
+    Places kept, other;
+    for (int lane = 0; lane < COUNT; ++lane) {
+        kept[lane] = lane + (lane & STRIDE ? COUNT : 0);
+        other[lane] = (lane ^ STRIDE) + (lane & STRIDE ? COUNT : 0);
+    }
+    return __builtin_shuffle(a, b, kept) + __builtin_shuffle(a, b, other);
 }
 
-// COUNT vectors (1, 4, 8 or 16) -> lane j: the sum over all lanes of vector j % COUNT.
-template <int COUNT, int STRIDE = LANES / 2>
-inline Floats sums(const Floats* parts) {
+// COUNT vectors (1, or 4, 8 ... up to their number of lanes) -> lane j: the sum over all lanes of vector j % COUNT.
+template <int COUNT, typename Vector, int STRIDE = sizeof(Vector) / 8>
+inline Vector sums(const Vector* parts) {
     if constexpr (STRIDE == 0) {
         return parts[0];
     } else if constexpr (STRIDE >= COUNT) {
-        const Floats half = sums<COUNT, STRIDE / 2>(parts);
+        const Vector half = sums<COUNT, Vector, STRIDE / 2>(parts);
         return add_pairs<STRIDE>(half, half);
     } else {
-        return add_pairs<STRIDE>(sums<STRIDE, STRIDE / 2>(parts), sums<STRIDE, STRIDE / 2>(parts + STRIDE));
+        return add_pairs<STRIDE>(sums<STRIDE, Vector, STRIDE / 2>(parts), sums<STRIDE, Vector, STRIDE / 2>(parts + STRIDE));
     }
 }
 
