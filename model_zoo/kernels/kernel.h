@@ -33,8 +33,8 @@ struct Call {
 
 constexpr float LOG2_E = 1.44269504f;
 
-// 2^x for x within -126 and 126, and of those bounds beyond: relative error below 2e-7. The polynomial, between -1/2 and 1/2, has
-// the least largest error of its degree.
+// 2^x for x within -126 and 126, and of those bounds beyond: relative error below 2.5e-7. The polynomial, between -1/2 and 1/2,
+// has the least largest error of its degree.
 inline float power_of_two(float x) {
   x = std::min(std::max(x, -126.0f), 126.0f);
   const float n = std::nearbyint(x), r = x - n;
@@ -51,7 +51,7 @@ inline float power_of_two(float x) {
   return p;
 }
 
-// exp for arguments within -87 and 87; its error is what rounding an argument costs.
+// exp for arguments within -87 and 87: relative error below 1.5e-7 (1 + |x|), most of it what rounding LOG2_E * x costs.
 inline float fast_exp(float x) { return power_of_two(LOG2_E * x); }
 
 // The largest of n >= 1 values; those that are not a number count only where they come first.
