@@ -10,8 +10,7 @@
 
 namespace {
 
-constexpr float HIDDEN = -1e30f;   // a score that does not count
-constexpr int64_t WIDE_HEAD = 2;  // blocks of a head's size from which on a matrix unit pays here
+constexpr float HIDDEN = -1e30f;  // a score that does not count
 
 struct Range {
   int64_t first, last;
@@ -112,7 +111,7 @@ KERNEL(attention) {
   const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *out = c.out(7), *logs = c.out(8);
-  const Method with = method(s.deep >= WIDE_HEAD);
+  const Method with = method(true);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;
@@ -131,7 +130,7 @@ KERNEL(attention) {
       const Range range = sight.blocks(block);
       pack(Scaled(s.values(q + s.at(b, a, first), n), scale), true, with.left_along, bytes, asks);
       for (int64_t j = range.first; j < range.last; ++j)
-        with.multiply(asks, keys + j * s.deep * bytes, s.deep, shares + j * BLOCK, s.stride, false);
+        with.multiply(asks, keys + j * s.deep * bytes, s.deep, shares + j * BLOCK, s.stride, false, nullptr);
       float factors[BLOCK];
       for (int64_t i = 0; i < n; ++i) {
         const int64_t t = first + i;
@@ -153,7 +152,7 @@ KERNEL(attention) {
       }
       pack_scores(shares, s.stride, range, with.left_along, bytes, packed);
       for (int64_t d = 0; d < s.deep; ++d)
-        with.multiply(packed, values + (d * s.blocks + range.first) * bytes, range.length(), mixed + d * BLOCK, s.wide, false);
+        with.multiply(packed, values + (d * s.blocks + range.first) * bytes, range.length(), mixed + d * BLOCK, s.wide, false, nullptr);
       for (int64_t i = 0; i < n; ++i)
         for (int64_t d = 0; d < s.size; ++d)
           out[s.at(b, a, first + i) + d] = mixed[i * s.wide + d] * factors[i];
@@ -171,7 +170,7 @@ KERNEL(attention_grad) {
   const int32_t *positions = c.ints(3), *seeds = c.ints(4), salt = c.ints(5)[1], threshold = c.ints(5)[2];
   const bool drops = threshold != INT32_MIN, shared = c.size(4) == 1;  // one seed for all rows together
   float *dq = c.out(9), *dk = c.out(10), *dv = c.out(11);
-  const Method with = method(s.deep >= WIDE_HEAD);
+  const Method with = method(true);
   Pool::here().share(s.batch * s.heads, [&](int64_t head) {
     const int64_t b = head / s.heads, a = head % s.heads, bytes = with.bytes;
     static thread_local Scratch memory;
@@ -207,8 +206,8 @@ KERNEL(attention_grad) {
       pack(grad, true, with.left_along, bytes, grads);
       pack(grad, false, with.left_across, bytes, grads_turned);
       for (int64_t j = range.first; j < range.last; ++j) {
-        with.multiply(asks, keys + j * s.deep * bytes, s.deep, shares + j * BLOCK, s.stride, false);
-        with.multiply(grads, values + j * s.deep * bytes, s.deep, dshares + j * BLOCK, s.stride, false);
+        with.multiply(asks, keys + j * s.deep * bytes, s.deep, shares + j * BLOCK, s.stride, false, nullptr);
+        with.multiply(grads, values + j * s.deep * bytes, s.deep, dshares + j * BLOCK, s.stride, false, nullptr);
       }
       for (int64_t i = 0; i < BLOCK; ++i) {
         float *p = shares + i * s.stride, *d = dshares + i * s.stride;
@@ -245,11 +244,11 @@ KERNEL(attention_grad) {
       pack_scores(dshares, s.stride, range, with.right_across, bytes, dshare_panels);
       pack_scores(shares, s.stride, range, with.right_across, bytes, share_panels);
       for (int64_t d = 0; d < s.deep; ++d) {
-        with.multiply(dshare_rows, sources + (d * s.blocks + range.first) * bytes, range.length(), dasks + d * BLOCK, s.wide, false);
+        with.multiply(dshare_rows, sources + (d * s.blocks + range.first) * bytes, range.length(), dasks + d * BLOCK, s.wide, false, nullptr);
         for (int64_t j = range.first; j < range.last; ++j) {
           const int64_t panel = (j - range.first) * bytes, at = d * BLOCK * s.stride + j * BLOCK;
-          with.multiply(asks_turned + d * bytes, dshare_panels + panel, 1, dkeys + at, s.stride, true);
-          with.multiply(grads_turned + d * bytes, share_panels + panel, 1, dvalues + at, s.stride, true);
+          with.multiply(asks_turned + d * bytes, dshare_panels + panel, 1, dkeys + at, s.stride, true, nullptr);
+          with.multiply(grads_turned + d * bytes, share_panels + panel, 1, dvalues + at, s.stride, true, nullptr);
         }
       }
       for (int64_t i = 0; i < n; ++i)

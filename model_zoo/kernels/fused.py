@@ -10,6 +10,7 @@ process that has computed.
 
 # Shapes: N rows, H and O columns, B batch, A heads, T window, V vocabulary
 import logging
+import platform
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 # What -ffast-math stands for, but for its own start-up code, which takes denormal numbers from the whole process.
 FAST = ("-fno-math-errno", "-fassociative-math", "-freciprocal-math", "-fno-signed-zeros", "-fno-trapping-math")
-OPTIONS = ("-std=c++17", "-O3", "-march=native", *FAST, "-pthread", "-shared", "-fPIC")
+WIDE = ("-mprefer-vector-width=512",) if platform.machine() == "x86_64" else ()  # where there are such vectors
+OPTIONS = ("-std=c++17", "-O3", "-march=native", *WIDE, *FAST, "-pthread", "-shared", "-fPIC")
 DROP_NOTHING = -(2**31)
 Shape = list[int] | tuple[list[int], ...]
 

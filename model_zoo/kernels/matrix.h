@@ -86,21 +86,24 @@ struct AsItIs {
   float operator()(float sum, int64_t, int64_t) const { return sum; }
 };
 
-// A product in memory. Blocks are summed up where they belong, those over an edge beside it, as all are where sums go
-// through the nearest cache many times (rows of memory would share a set of it); each ends as value(sum, row, column).
+// A product in memory, whose blocks end as value(sum, row, column). Sums that stay as they are lie where they belong, but
+// those over an edge, and where sums go through the nearest cache many times (rows of memory would share a set of it);
+// all others lie beside it: who reads what he has just written to memory waits for it.
 template <class Value = AsItIs>
 struct Output {
   float* x;
   int64_t rows, columns;
   Value value;
+  static constexpr bool STAYS = std::is_same<Value, AsItIs>::value && !CUT;
   bool holds(int64_t r, int64_t c) const { return r + BLOCK <= rows && c + BLOCK <= columns; }
   Place place(int64_t r, int64_t c, float* beside) const {
-    return holds(r, c) && !CUT ? Place{x + r * columns + c, columns} : Place{beside, BLOCK};
+    return STAYS && holds(r, c) ? Place{x + r * columns + c, columns} : Place{beside, BLOCK};
   }
-  void finish(int64_t r, int64_t c, Place sums) const {
-    if (std::is_same<Value, AsItIs>::value && sums.at == x + r * columns + c) return;
-    const int64_t width = std::min(BLOCK, columns - c), height = std::min(BLOCK, rows - r);
-    for (int64_t i = 0; i < height; ++i) {
+  // The block's rows from `first` to below `last`.
+  void finish(int64_t r, int64_t c, Place sums, int64_t first, int64_t last) const {
+    if (STAYS && sums.at == x + r * columns + c) return;
+    const int64_t width = std::min(BLOCK, columns - c);
+    for (int64_t i = first; i < std::min(last, rows - r); ++i) {
       float* to = x + (r + i) * columns + c;
       const float* from = sums.at + i * sums.stride;
       if (width == BLOCK) {
@@ -122,9 +125,9 @@ struct Outputs {
     const auto [i, at] = of.find(ACROSS ? c : r);
     return ACROSS ? each[i].place(r, at, beside) : each[i].place(at, c, beside);
   }
-  void finish(int64_t r, int64_t c, Place sums) const {
+  void finish(int64_t r, int64_t c, Place sums, int64_t first, int64_t last) const {
     const auto [i, at] = of.find(ACROSS ? c : r);
-    return ACROSS ? each[i].finish(r, at, sums) : each[i].finish(at, c, sums);
+    return ACROSS ? each[i].finish(r, at, sums, first, last) : each[i].finish(at, c, sums, first, last);
   }
 };
 
@@ -133,12 +136,13 @@ template <class Target>
 struct Turned {
   const Target& target;
   Place place(int64_t, int64_t, float* beside) const { return {beside, BLOCK}; }
-  void finish(int64_t r, int64_t c, Place sums) const {
+  void finish(int64_t r, int64_t c, Place sums, int64_t, int64_t last) const {
+    if (last < BLOCK) return;  // all of them at once
     alignas(64) float copy[BLOCK * BLOCK];
     plain::along(sums.at, sums.stride, reinterpret_cast<char*>(copy));
     const Place place = target.place(c, r, copy);
     if (place.at != copy)
       for (int64_t i = 0; i < BLOCK; ++i) std::copy(copy + i * BLOCK, copy + (i + 1) * BLOCK, place.at + i * place.stride);
-    target.finish(c, r, place);
+    target.finish(c, r, place, 0, BLOCK);
   }
 };

@@ -13,6 +13,8 @@
 
 #include <cstdint>
 
+#include "plain.h"
+
 namespace parts {
 
 constexpr int64_t TILE = 1024;                // bytes: 16 rows of 64
@@ -32,94 +34,59 @@ struct Tiles {
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
   };
   Tiles() {
-    const Shape shape;
-    _tile_loadconfig(&shape);
+    static constexpr Shape SHAPE;  // GCC is told of the first eight bytes alone: it would not write the others of a local one
+    _tile_loadconfig(&SHAPE);
   }
   ~Tiles() { _tile_release(); }
 };
 
-// A tile of 16 x 16 pairs, rows for columns.
-inline void turn(const __m512i in[16], char* out) {
-  __m512i a[16], b[16];
-  for (int i = 0; i < 16; i += 2) {
-    a[i] = _mm512_unpacklo_epi32(in[i], in[i + 1]);
-    a[i + 1] = _mm512_unpackhi_epi32(in[i], in[i + 1]);
+// Numbers as sums of three bfloat16, the first two rounded: of `low` in the lower halves, of `high` in the upper ones.
+inline void split(__m512 low, __m512 high, char* out) {
+  const __m512i half = _mm512_set1_epi32(0x8000), upper = _mm512_set1_epi32(static_cast<int>(0xffff0000));
+  for (int part = 0; part < 2; ++part, out += 2 * TILE) {
+    const __m512i above = _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(high), half), upper);
+    const __m512i both = _mm512_or_si512(above, _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(low), half), 16));
+    _mm512_store_si512(out, both);
+    high = _mm512_sub_ps(high, _mm512_castsi512_ps(above));
+    low = _mm512_sub_ps(low, _mm512_castsi512_ps(_mm512_slli_epi32(both, 16)));
   }
-  for (int i = 0; i < 16; i += 4)
-    for (int j = 0; j < 2; ++j) {
-      b[i + 2 * j] = _mm512_unpacklo_epi64(a[i + j], a[i + 2 + j]);
-      b[i + 2 * j + 1] = _mm512_unpackhi_epi64(a[i + j], a[i + 2 + j]);
-    }
-  for (int j = 0; j < 4; ++j) {
-    const __m512i low = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x88), high = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xdd);
-    const __m512i low2 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0x88);
-    const __m512i high2 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0xdd);
-    _mm512_store_si512(out + 64 * j, _mm512_shuffle_i32x4(low, low2, 0x88));
-    _mm512_store_si512(out + 64 * (j + 8), _mm512_shuffle_i32x4(low, low2, 0xdd));
-    _mm512_store_si512(out + 64 * (j + 4), _mm512_shuffle_i32x4(high, high2, 0x88));
-    _mm512_store_si512(out + 64 * (j + 12), _mm512_shuffle_i32x4(high, high2, 0xdd));
+  const __m512i last = _mm512_and_si512(_mm512_castps_si512(high), upper);  // all that is left
+  _mm512_store_si512(out, _mm512_or_si512(last, _mm512_srli_epi32(_mm512_castps_si512(low), 16)));
+}
+
+// A block of 32 x 32 values whose depth goes along its rows; k and k + 16 are a pair.
+inline void along(const float* x, int64_t stride, char* out) {
+  for (int i = 0; i < 32; ++i, x += stride) {
+    _mm_prefetch(x + 32, _MM_HINT_T0);
+    _mm_prefetch(x + 48, _MM_HINT_T0);
+    split(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16), out + i / 16 * TILE + i % 16 * 64);
   }
 }
 
-inline __m512 widened(__m256i halves) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-
-// A block of 32 x 32 values whose depth goes along its rows; turned, for the right factor.
-template <bool TURNED>
-void along(const float* x, int64_t stride, char* out) {
-  for (int half = 0; half < 2; ++half) {
-    __m512i rows[3][16];
-    for (int i = 0; i < 16; ++i) {
-      const float* row = x + (16 * half + i) * stride;
-      __m512 first = _mm512_loadu_ps(row), second = _mm512_loadu_ps(row + 16);
-      _mm_prefetch(row + 32, _MM_HINT_T0);
-      _mm_prefetch(row + 48, _MM_HINT_T0);
-      for (int part = 0; part < 3; ++part) {
-        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(second, first);
-        if (TURNED)
-          rows[part][i] = both;
-        else
-          _mm512_store_si512(out + (2 * part + half) * TILE + 64 * i, both);
-        if (part == 2) break;
-        first = _mm512_sub_ps(first, widened(_mm512_castsi512_si256(both)));
-        second = _mm512_sub_ps(second, widened(_mm512_extracti64x4_epi64(both, 1)));
-      }
-    }
-    if (TURNED)
-      for (int part = 0; part < 3; ++part) turn(rows[part], out + (2 * part + half) * TILE);
+// The same where the depth goes across the rows.
+inline void across(const float* x, int64_t stride, char* out) {
+  for (int k = 0; k < 16; ++k, x += stride) {
+    const float* other = x + 16 * stride;
+    _mm_prefetch(x + 32, _MM_HINT_T0);
+    _mm_prefetch(x + 48, _MM_HINT_T0);
+    _mm_prefetch(other + 32, _MM_HINT_T0);
+    _mm_prefetch(other + 48, _MM_HINT_T0);
+    for (int half = 0; half < 2; ++half)
+      split(_mm512_loadu_ps(x + 16 * half), _mm512_loadu_ps(other + 16 * half), out + half * TILE + 64 * k);
   }
 }
 
-// The same where the depth goes across the rows; turned, for the left factor.
-template <bool TURNED>
-void across(const float* x, int64_t stride, char* out) {
-  for (int half = 0; half < 2; ++half) {
-    __m512i rows[3][16];
-    for (int i = 0; i < 16; ++i) {
-      const float* row = x + 2 * i * stride + 16 * half;
-      __m512 first = _mm512_loadu_ps(row), second = _mm512_loadu_ps(row + stride);
-      _mm_prefetch(row + 32, _MM_HINT_T0);
-      _mm_prefetch(row + stride + 32, _MM_HINT_T0);
-      for (int part = 0; part < 3; ++part) {
-        const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
-        const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second)), 16);
-        if (TURNED)
-          rows[part][i] = _mm512_or_si512(low, high);
-        else
-          _mm512_store_si512(out + (2 * part + half) * TILE + 64 * i, _mm512_or_si512(low, high));
-        if (part == 2) break;
-        first = _mm512_sub_ps(first, _mm512_castsi512_ps(_mm512_slli_epi32(low, 16)));
-        second = _mm512_sub_ps(second, _mm512_castsi512_ps(high));
-      }
-    }
-    if (TURNED)
-      for (int part = 0; part < 3; ++part) turn(rows[part], out + (2 * part + half) * TILE);
-  }
+// A left factor's block whose depth goes across its rows, and a right one's that it goes along.
+template <void (*pack)(const float*, int64_t, char*)>
+inline void turned(const float* x, int64_t stride, char* out) {
+  alignas(64) float copy[BLOCK * BLOCK];
+  plain::along(x, stride, reinterpret_cast<char*>(copy));
+  pack(copy, BLOCK, out);
 }
 
 // sums [32, 32], rows `stride` apart, = or += the product of `depth` blocks of a left and a right panel.
-inline void multiply(const char* a, const char* b, int64_t depth, float* sums, int64_t stride, bool add) {
+inline void multiply(const char* a, const char* b, int64_t depth, float* sums, int64_t stride, bool add, Meanwhile* meanwhile) {
+  asm volatile("" ::: "memory");  // GCC does not know that tiles are read from memory: what was written must lie there
   float* below = sums + 16 * stride;
   if (add) {
     _tile_loadd(0, sums, 4 * stride);
@@ -157,6 +124,7 @@ inline void multiply(const char* a, const char* b, int64_t depth, float* sums, i
     PRODUCT;
     LEFT(0);
     PRODUCT;
+    if (meanwhile) meanwhile->until((k + 1) * BLOCK / depth);
   }
 #undef LEFT
 #undef RIGHT

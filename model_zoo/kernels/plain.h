@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <type_traits>
+#include <utility>
 
 #include "lanes.h"
 
@@ -36,6 +38,15 @@ void tile(const float* a, const float* b, int64_t n, float* c, int64_t stride) {
     store(r, ADD ? load(r) + right[i] : right[i]);
   }
 }
+
+// Work on the rows of a block that is done by and by while another one is multiplied: the units for vectors have little to do then.
+struct Meanwhile {
+  const std::function<void(int64_t, int64_t)>& work;  // on the rows from the first number to below the second
+  int64_t done = 0;
+  void until(int64_t row) {
+    if (row > done) work(std::exchange(done, row), row);
+  }
+};
 
 // The same products without a matrix unit: panels of float32, [depth, 32].
 namespace plain {
@@ -117,7 +128,7 @@ void strip(const float* a, const float* b, int64_t n, float* c, int64_t stride) 
   groups([&](auto tall, int64_t first) { tile<ADD, tall>(a + first * (CUT ? BLOCK : 1), b, n, c + first * stride, stride); });
 }
 
-inline void multiply(const char* left, const char* right, int64_t depth, float* sums, int64_t stride, bool add) {
+inline void multiply(const char* left, const char* right, int64_t depth, float* sums, int64_t stride, bool add, Meanwhile*) {
   const float *a = reinterpret_cast<const float*>(left), *b = reinterpret_cast<const float*>(right);
   for (; depth > 0; depth -= NEAR, a += NEAR * BLOCK * BLOCK, b += NEAR * BLOCK * BLOCK, add = true)
     for (int64_t j = 0; j < BLOCK; j += WIDE)

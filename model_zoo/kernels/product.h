@@ -5,6 +5,8 @@
 // goes through its terms in the same order, however many threads there are.
 // Covers: any sizes. Does not cover: half precision.
 #pragma once
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -25,7 +27,7 @@ struct Method {
   void (*left_across)(const float*, int64_t, char*);
   void (*right_along)(const float*, int64_t, char*);
   void (*right_across)(const float*, int64_t, char*);
-  void (*multiply)(const char*, const char*, int64_t, float*, int64_t, bool);
+  void (*multiply)(const char*, const char*, int64_t, float*, int64_t, bool, Meanwhile*);
   bool tiles;
 };
 
@@ -48,8 +50,8 @@ extern int matrix_unit;  // 0: it is never used; 1: where it pays; 2: wherever t
 inline Method method([[maybe_unused]] bool deep) {
 #ifdef HAS_PARTS
   if (matrix_unit + deep >= 2 && parts::allowed())
-    return {parts::BYTES,       8,                    parts::along<false>, parts::across<true>,
-            parts::along<true>, parts::across<false>, parts::multiply,     true};
+    return {parts::BYTES,       8,                    parts::along, parts::turned<parts::along>,
+            parts::turned<parts::across>, parts::across, parts::multiply,     true};
 #endif
   return {plain::BYTES, 4, plain::left_along, plain::left_across, plain::along, plain::across, plain::multiply, false};
 }
@@ -67,6 +69,7 @@ struct Scratch {
       size = (bytes + (1 << 21) - 1) >> 21 << 21;
       at.reset(static_cast<char*>(std::aligned_alloc(1 << 21, size)));
       if (!at) throw std::bad_alloc();
+      madvise(at.get(), size, MADV_HUGEPAGE);
     }
     return at.get();
   }
@@ -103,7 +106,12 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
     static thread_local Scratch packed, partial;
     alignas(64) float copy[BLOCK * BLOCK];
     char* left = packed.hold(group * chunk * with.bytes);
-    float* beside = reinterpret_cast<float*>(partial.hold(height * (to - from) * BLOCK * BLOCK * 4));  // most of it untouched
+    float* beside = reinterpret_cast<float*>(partial.hold((1 + height * (to - from)) * BLOCK * BLOCK * 4));  // most of it untouched
+    Place sums{};  // of a block that is to be finished while the next one is multiplied
+    int64_t sums_row = 0, sums_column = 0, turn = 0;
+    const std::function<void(int64_t, int64_t)> finish = [&](int64_t first, int64_t last) {
+      if (sums.at) out.finish(sums_row, sums_column, sums, first, last);
+    };
     const Unit unit(with);
     for (int64_t start = 0; start < depth; start += chunk) {
       const int64_t deep = std::min(chunk, depth - start);
@@ -114,14 +122,19 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
         (a_across ? with.left_across : with.left_along)(view.at, view.stride, left + (i * deep + k) * with.bytes);
       }
       for (int64_t strip = from; strip < to; strip += STRIP)
-        for (int64_t n = 0, wide = std::min(STRIP, to - strip); n < height * wide; ++n) {
+        for (int64_t n = 0, wide = std::min(STRIP, to - strip); n < height * wide; ++n, turn = 1 - turn) {
           const int64_t i = n / wide, c = strip + n % wide;
           const int64_t row = (top + i) * BLOCK, column = c * BLOCK;
-          const int64_t other = deep < depth ? (c - from) * height + i : 0;  // sums that are not yet done are kept apart
+          const int64_t other = deep < depth ? (c - from) * height + i : turn;  // sums that are not yet done are kept apart
           const Place place = out.place(row, column, beside + other * BLOCK * BLOCK);
-          with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > 0);
-          if (start + deep == depth) out.finish(row, column, place);
+          Meanwhile meanwhile{finish};
+          with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > 0,
+                        &meanwhile);
+          meanwhile.until(BLOCK);
+          sums = start + deep == depth ? place : Place{};
+          sums_row = row, sums_column = column;
         }
     }
+    finish(0, BLOCK);
   });
 }
