@@ -146,9 +146,7 @@ class Attention(nn.Cell):
         """Two layers of the same source: one product where there is a kernel for it."""
         plain = isinstance(self.key, Linear) and isinstance(self.value, Linear)
         if self.fused_pair is not None and self.training and plain:
-            source_NH = source_BTH.reshape(-1, self.hidden_size)
-            k_NH, v_NH = self.fused_pair(source_NH, self.key.weight, self.value.weight, self.key.bias, self.value.bias)
-            return k_NH.reshape(source_BTH.shape), v_NH.reshape(source_BTH.shape)
+            return self.fused_pair(source_BTH, self.key.weight, self.value.weight, self.key.bias, self.value.bias)
         return self.key(source_BTH, seeds_B), self.value(source_BTH, seeds_B)
 
     def split_heads(self, x_BTH: Tensor) -> Tensor:

@@ -73,10 +73,12 @@ class TiedHead(nn.Cell):
         self.matmul = ops.MatMul(transpose_b=True)
         self.fused_product = fused.product() if fuses(compute) else None
 
-    def construct(self, x_NH: Tensor, weight_VH: Tensor) -> Tensor:
-        """[N, H], [V, H] -> [N, V], in the type of the former."""
-        product = self.fused_product if self.fused_product is not None and self.training else self.matmul
-        return product(x_NH, weight_VH.astype(x_NH.dtype))
+    def construct(self, x_BTH: Tensor, weight_VH: Tensor) -> Tensor:
+        """[B, T, H], [V, H] -> [B, T, V], in the type of the former."""
+        if self.fused_product is not None and self.training:
+            return self.fused_product(x_BTH, weight_VH.astype(x_BTH.dtype))
+        logits_NV = self.matmul(x_BTH.reshape(-1, x_BTH.shape[-1]), weight_VH.astype(x_BTH.dtype))
+        return logits_NV.reshape(x_BTH.shape[:-1] + weight_VH.shape[:1])
 
 
 class CodeGeeX(nn.Cell):
@@ -121,6 +123,4 @@ class CodeGeeX(nn.Cell):
 
     def logits(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, V], through the word embedding's own table."""
-        x_NH = x_BTH.reshape(-1, self.config.hidden_size)
-        logits_NV = self.head(x_NH, self.word_embedding.weight)
-        return logits_NV.reshape(x_BTH.shape[:-1] + (self.config.vocab_size,))
+        return self.head(x_BTH, self.word_embedding.weight)

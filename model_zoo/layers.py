@@ -48,10 +48,10 @@ class Linear(nn.Cell):
 
     def construct(self, x_BTI: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[..., in] -> [..., out]."""
-        x_NI = x_BTI.astype(self.dtype).reshape(-1, self.in_size)
         if self.fused is not None and self.training:  # decoding has few rows, for which it is not made
             given = () if self.bias is None else (self.bias,)
-            return self.fused(x_NI, self.weight, *given).reshape(x_BTI.shape[:-1] + (self.out_size,))
+            return self.fused(x_BTI.astype(self.dtype), self.weight, *given)
+        x_NI = x_BTI.astype(self.dtype).reshape(-1, self.in_size)
         y_NO = self.matmul(x_NI, self.weight.astype(self.dtype))
         if self.bias is not None:
             y_NO = self.add(y_NO, self.bias.astype(self.dtype))
@@ -228,6 +228,5 @@ class FeedForward(nn.Cell):
         """[B, T, H] -> [B, T, H]."""
         inner_BTF = self.up(x_BTH, seeds_B)
         if self.fused is not None and self.training and isinstance(self.down, Linear):
-            inner_NF = inner_BTF.reshape(-1, self.down.in_size)
-            return self.fused(inner_NF, self.down.weight, self.down.bias).reshape(x_BTH.shape)
+            return self.fused(inner_BTF, self.down.weight, self.down.bias)
         return self.down(self.activation(inner_BTF), seeds_B)

@@ -22,8 +22,7 @@ class TokenLoss(nn.Cell):
         inputs_BS, labels_BS = rows_BS1[:, :-1], rows_BS1[:, 1:]
         logits_BSV = self.model(inputs_BS, seeds_B).astype(ms.float32)
         if self.fused is not None:
-            logits_NV = logits_BSV.reshape(-1, logits_BSV.shape[-1])
-            return self.fused(logits_NV, labels_BS.reshape(-1)).reshape(inputs_BS.shape)
+            return self.fused(logits_BSV, labels_BS)
         log_probabilities_NV = self.log_softmax(logits_BSV.reshape(-1, logits_BSV.shape[-1]))
         return -self.pick(log_probabilities_NV, 1, labels_BS.reshape(-1, 1)).reshape(inputs_BS.shape)
 

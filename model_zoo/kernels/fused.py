@@ -149,50 +149,54 @@ def add() -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def linear() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A linear layer: x [N, I], weight [O, I], bias [O] -> [N, O]."""
-    to_inputs = _kernel("linear_inputs", lambda dy, weight: [dy[0], weight[1]])
-    to_weights = _kernel("linear_weights", lambda x, dy: ([dy[1], x[1]], [dy[1]]), 2)
+    """A linear layer: x [..., I], weight [O, I], bias [O] -> [..., O]."""
+    to_inputs = _kernel("linear_inputs", lambda dy, weight: [*dy[:-1], weight[1]])
+    to_weights = _kernel("linear_weights", lambda x, dy: ([dy[-1], x[-1]], [dy[-1]]), 2)
 
     def bprop(x, weight, bias, out, dout):  # noqa: ANN001, ANN202
         dweight, dbias = to_weights(x, dout)
         return to_inputs(dout, weight), dweight, dbias
 
-    return _kernel("linear", lambda x, weight, bias: [x[0], weight[0]], 1, bprop)
+    return _kernel("linear", lambda x, weight, bias: [*x[:-1], weight[0]], 1, bprop)
 
 
 def gelu_linear() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A linear layer that reads x sigmoid(1.702 x): x [N, I], weight [O, I], bias [O] -> [N, O]."""
+    """A linear layer that reads x sigmoid(1.702 x): x [..., I], weight [O, I], bias [O] -> [..., O]."""
     to_inputs = _kernel("gelu_linear_inputs", lambda dy, weight, x: x)
-    to_weights = _kernel("gelu_linear_weights", lambda x, dy: ([dy[1], x[1]], [dy[1]]), 2)
+    to_weights = _kernel("gelu_linear_weights", lambda x, dy: ([dy[-1], x[-1]], [dy[-1]]), 2)
 
     def bprop(x, weight, bias, out, dout):  # noqa: ANN001, ANN202
         dweight, dbias = to_weights(x, dout)
         return to_inputs(dout, weight, x), dweight, dbias
 
-    return _kernel("gelu_linear", lambda x, weight, bias: [x[0], weight[0]], 1, bprop)
+    return _kernel("gelu_linear", lambda x, weight, bias: [*x[:-1], weight[0]], 1, bprop)
 
 
 def two_linears() -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Two linear layers of one input: x [N, I], their weights [O, I], their biases [O] -> twice [N, O]."""
-    to_inputs = _kernel("linear_inputs", lambda dy1, dy2, weight1, weight2: [dy1[0], weight1[1]])
-    to_weights = _kernel("linear_weights", lambda x, dy1, dy2: ([dy1[1], x[1]], [dy2[1], x[1]], [dy1[1]], [dy2[1]]), 4)
+    """Two linear layers of one input: x [..., I], their weights [O, I], their biases [O] -> twice [..., O]."""
+
+    def weights_shapes(x: list[int], dy1: list[int], dy2: list[int]) -> Shape:
+        return [dy1[-1], x[-1]], [dy2[-1], x[-1]], [dy1[-1]], [dy2[-1]]
+
+    to_inputs = _kernel("linear_inputs", lambda dy1, dy2, weight1, weight2: [*dy1[:-1], weight1[1]])
+    to_weights = _kernel("linear_weights", weights_shapes, 4)
 
     def bprop(x, weight1, weight2, bias1, bias2, out, dout):  # noqa: ANN001, ANN202
         dweight1, dweight2, dbias1, dbias2 = to_weights(x, dout[0], dout[1])
         return to_inputs(dout[0], dout[1], weight1, weight2), dweight1, dweight2, dbias1, dbias2
 
-    return _kernel("two_linears", lambda x, weight1, weight2, *_: ([x[0], weight1[0]], [x[0], weight2[0]]), 2, bprop)
+    return _kernel("two_linears", lambda x, w1, w2, *_: ([*x[:-1], w1[0]], [*x[:-1], w2[0]]), 2, bprop)
 
 
 def product() -> Callable[[Tensor, Tensor], Tensor]:
-    """A linear layer without bias: x [N, I], weight [O, I] -> [N, O]."""
-    to_inputs = _kernel("linear_inputs", lambda dy, weight: [dy[0], weight[1]])
-    to_weights = _kernel("linear_weights", lambda x, dy: [dy[1], x[1]])
+    """A linear layer without bias: x [..., I], weight [O, I] -> [..., O]."""
+    to_inputs = _kernel("linear_inputs", lambda dy, weight: [*dy[:-1], weight[1]])
+    to_weights = _kernel("linear_weights", lambda x, dy: [dy[-1], x[-1]])
 
     def bprop(x, weight, out, dout):  # noqa: ANN001, ANN202
         return to_inputs(dout, weight), to_weights(x, dout)
 
-    return _kernel("product", lambda x, weight: [x[0], weight[0]], 1, bprop)
+    return _kernel("product", lambda x, weight: [*x[:-1], weight[0]], 1, bprop)
 
 
 def fast_gelu() -> Callable[[Tensor], Tensor]:
@@ -248,7 +252,7 @@ def attention(
 
 
 def cross_entropy() -> Callable[[Tensor, Tensor], Tensor]:
-    """Logits [N, V], labels [N] int32 -> nats [N]."""
+    """Logits [..., V], labels [...] int32 -> nats [...]."""
     gradient = _kernel("cross_entropy_grad", lambda dnats, logits, labels, logs: logits)
 
     def bprop(logits, labels, out, dout):  # noqa: ANN001, ANN202
@@ -256,8 +260,8 @@ def cross_entropy() -> Callable[[Tensor, Tensor], Tensor]:
 
     forward = _kernel("cross_entropy", lambda logits, labels: (labels, labels), 2, bprop)
 
-    def apply(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
-        return forward(logits_NV, labels_N)[0]
+    def apply(logits: Tensor, labels: Tensor) -> Tensor:
+        return forward(logits, labels)[0]
 
     return apply
 

@@ -19,6 +19,7 @@
 constexpr int64_t DEEP = 4;    // blocks of depth from which on a matrix unit pays
 constexpr int64_t STRIP = 4;   // blocks of columns that a thread takes row by row: memory is read ahead along rows
 constexpr int64_t DEPTH = 16;  // blocks of depth that a thread packs at once
+constexpr int64_t SMALL = 160;  // blocks of a result whose depth is summed up in parts
 
 struct Method {
   int64_t bytes;  // of a packed block
@@ -60,7 +61,7 @@ struct Free {
   void operator()(char* x) const { std::free(x); }
 };
 
-// Memory that a thread keeps for its next call.
+// Memory that a thread keeps for its next call, on large pages where the system has them.
 struct Scratch {
   std::unique_ptr<char, Free> at;
   int64_t size = 0;
@@ -75,6 +76,30 @@ struct Scratch {
   }
 };
 
+// The right factor as panels, one for each block of columns: by rows of memory, whichever way they go.
+template <class B>
+void pack_right(const B& b, bool along, const Method& with, int64_t columns, int64_t depth, char* out) {
+  Pool::here().share(along ? columns : depth, [&](int64_t piece) {
+    alignas(64) float copy[BLOCK * BLOCK];
+    for (int64_t other = 0; other < (along ? depth : columns); ++other) {
+      const int64_t c = along ? piece : other, k = along ? other : piece;
+      const View view = along ? b.block(c * BLOCK, k * BLOCK, copy) : b.block(k * BLOCK, c * BLOCK, copy);
+      (along ? with.right_along : with.right_across)(view.at, view.stride, out + (c * depth + k) * with.bytes);
+    }
+  });
+}
+
+// The sums of all parts of a product, [part][row][column] in blocks.
+template <class Out>
+void add_parts(float* sums, int64_t parts, int64_t rows, int64_t columns, const Out& out) {
+  Pool::here().share(rows * columns, [&](int64_t block) {
+    float* total = sums + block * BLOCK * BLOCK;
+    for (int64_t part = 1; part < parts; ++part)
+      for (int64_t i = 0; i < BLOCK * BLOCK; ++i) total[i] += total[part * rows * columns * BLOCK * BLOCK + i];
+    out.finish(block / columns * BLOCK, block % columns * BLOCK, {total, BLOCK}, 0, BLOCK);
+  });
+}
+
 // out = A B. A is [rows, depth], or with `a_across` [depth, rows]; B is [depth, columns], or with `b_along` [columns,
 // depth].
 template <class A, class B, class Out>
@@ -84,24 +109,19 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
   const Method with = method(depth >= DEEP);
   const int64_t columns = b_along ? b.row_blocks() : b.column_blocks();
   const int64_t threads = Pool::here().threads();
-  static thread_local Scratch whole;
+  static thread_local Scratch whole, apart;
   char* right = whole.hold(columns * depth * with.bytes);
-  // By rows of memory, whichever way they go.
-  const int64_t pieces = b_along ? columns : depth;
-  Pool::here().share(pieces, [&](int64_t piece) {
-    alignas(64) float copy[BLOCK * BLOCK];
-    for (int64_t other = 0; other < (b_along ? depth : columns); ++other) {
-      const int64_t c = b_along ? piece : other, k = b_along ? other : piece;
-      const View view = b_along ? b.block(c * BLOCK, k * BLOCK, copy) : b.block(k * BLOCK, c * BLOCK, copy);
-      (b_along ? with.right_along : with.right_across)(view.at, view.stride, right + (c * depth + k) * with.bytes);
-    }
-  });
-  const int64_t rounds = (rows + threads * with.group - 1) / (threads * with.group);
-  const int64_t group = (rows + rounds * threads - 1) / (rounds * threads), groups = (rows + group - 1) / group;
-  const int64_t cuts = std::min(columns, std::max<int64_t>(1, threads / groups));  // more threads than groups
+  pack_right(b, b_along, with, columns, depth, right);
   const int64_t chunk = (depth + (depth + DEPTH - 1) / DEPTH - 1) / ((depth + DEPTH - 1) / DEPTH);
-  Pool::here().share(groups * cuts, [&](int64_t piece) {
-    const int64_t top = piece / cuts * group, height = std::min(group, rows - top);
+  // A small result of many terms is summed up in parts, each where its terms are likely to lie: near the thread that made them.
+  const int64_t parts = rows * columns <= SMALL ? (depth + chunk - 1) / chunk : 1, part_depth = parts > 1 ? chunk : depth;
+  float* parted = parts > 1 ? reinterpret_cast<float*>(apart.hold(parts * rows * columns * BLOCK * BLOCK * 4)) : nullptr;
+  const int64_t rounds = parts > 1 ? 1 : (rows + threads * with.group - 1) / (threads * with.group);
+  const int64_t group = parts > 1 ? std::min(rows, with.group) : (rows + rounds * threads - 1) / (rounds * threads);
+  const int64_t groups = (rows + group - 1) / group;
+  const int64_t cuts = std::min(columns, std::max<int64_t>(1, threads / (parts * groups)));  // more threads than groups
+  Pool::here().share(parts * groups * cuts, [&](int64_t piece) {
+    const int64_t part = piece / (groups * cuts), top = piece / cuts % groups * group, height = std::min(group, rows - top);
     const int64_t from = piece % cuts * columns / cuts, to = (piece % cuts + 1) * columns / cuts;
     static thread_local Scratch packed, partial;
     alignas(64) float copy[BLOCK * BLOCK];
@@ -113,7 +133,7 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
       if (sums.at) out.finish(sums_row, sums_column, sums, first, last);
     };
     const Unit unit(with);
-    for (int64_t start = 0; start < depth; start += chunk) {
+    for (int64_t start = part * part_depth; start < std::min(depth, (part + 1) * part_depth); start += chunk) {
       const int64_t deep = std::min(chunk, depth - start);
       for (int64_t n = 0; n < height * deep; ++n) {  // by rows of memory
         const int64_t i = a_across ? n % height : n / deep, k = a_across ? n / height : n % deep;
@@ -126,15 +146,17 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
           const int64_t i = n / wide, c = strip + n % wide;
           const int64_t row = (top + i) * BLOCK, column = c * BLOCK;
           const int64_t other = deep < depth ? (c - from) * height + i : turn;  // sums that are not yet done are kept apart
-          const Place place = out.place(row, column, beside + other * BLOCK * BLOCK);
+          const int64_t block = (part * rows + top + i) * columns + c;
+          const Place place = parted ? Place{parted + block * BLOCK * BLOCK, BLOCK} : out.place(row, column, beside + other * BLOCK * BLOCK);
           Meanwhile meanwhile{finish};
-          with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > 0,
-                        &meanwhile);
+          with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride,
+                        start > part * part_depth, &meanwhile);
           meanwhile.until(BLOCK);
-          sums = start + deep == depth ? place : Place{};
+          sums = !parted && start + deep == depth ? place : Place{};
           sums_row = row, sums_column = column;
         }
     }
     finish(0, BLOCK);
   });
+  if (parted) add_parts(parted, parts, rows, columns, out);
 }
