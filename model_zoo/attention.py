@@ -124,30 +124,37 @@ class Attention(nn.Cell):
         self.memory = NoMemory()
         self.core = ATTENTION_CELLS[compute.attention](config, salt, compute)
         self.folded, self.folded_dropping = (fold(config, salt, compute, training) for training in (False, True))
-        self.fused_pair = fused.two_linears() if fuses(compute) else None
+        self.fuses = fuses(compute)
+        if self.fuses:
+            self.fused_two, self.fused_three = fused.two_linears(), fused.three_linears()
         self.output = Linear(hidden, hidden, std, compute)
         self.split, self.merge = ops.Transpose(), ops.Transpose()
 
     def construct(
-        self, query_BTH: Tensor, source_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
+        self, query_BTH: Tensor | None, source_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor
     ) -> Tensor:
-        """What asks, what is asked, where it stands, and who may see whom -> [B, T, H]."""
-        q_BTH = self.place(self.query(query_BTH, seeds_B), positions_BT)
-        k_BTH, v_BTH = self.keys_and_values(source_BTH, seeds_B)
-        k_BTH = self.place(k_BTH, positions_BT)
+        """What asks (None: what is asked), what is asked, where it stands, and who may see whom -> [B, T, H]."""
+        q_BTH, k_BTH, v_BTH = self.projected(query_BTH, source_BTH, seeds_B)
+        q_BTH, k_BTH = self.place(q_BTH, positions_BT), self.place(k_BTH, positions_BT)
         if self.folded is not None and isinstance(self.memory, NoMemory):
             folded = self.folded_dropping if self.training else self.folded
             return self.output(folded(q_BTH, k_BTH, v_BTH, positions_BT, seeds_B), seeds_B)
         k_BAKD, v_BAKD = self.memory(self.split_heads(k_BTH), self.split_heads(v_BTH), positions_BT)
         mixed_BATD = self.core(self.split_heads(q_BTH), k_BAKD, v_BAKD, mask_B1TK, seeds_B)
-        return self.output(self.merge(mixed_BATD, (0, 2, 1, 3)).reshape(query_BTH.shape), seeds_B)
+        return self.output(self.merge(mixed_BATD, (0, 2, 1, 3)).reshape(q_BTH.shape), seeds_B)
 
-    def keys_and_values(self, source_BTH: Tensor, seeds_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Two layers of the same source: one product where there is a kernel for it."""
-        plain = isinstance(self.key, Linear) and isinstance(self.value, Linear)
-        if self.fused_pair is not None and self.training and plain:
-            return self.fused_pair(source_BTH, self.key.weight, self.value.weight, self.key.bias, self.value.bias)
-        return self.key(source_BTH, seeds_B), self.value(source_BTH, seeds_B)
+    def projected(self, query_BTH: Tensor | None, source_BTH: Tensor, seeds_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values: layers that read the same are one product where there is a kernel for it."""
+        query, key, value = self.query, self.key, self.value
+        pair = self.fuses and self.training and isinstance(key, Linear) and isinstance(value, Linear)
+        if pair and query_BTH is None and isinstance(query, Linear):
+            weights = query.weight, key.weight, value.weight
+            return self.fused_three(source_BTH, *weights, query.bias, key.bias, value.bias)
+        q_BTH = query(source_BTH if query_BTH is None else query_BTH, seeds_B)
+        if pair:
+            k_BTH, v_BTH = self.fused_two(source_BTH, key.weight, value.weight, key.bias, value.bias)
+            return q_BTH, k_BTH, v_BTH
+        return q_BTH, key(source_BTH, seeds_B), value(source_BTH, seeds_B)
 
     def split_heads(self, x_BTH: Tensor) -> Tensor:
         """[B, T, H] -> [B, A, T, D]."""

@@ -31,7 +31,7 @@ class Branches(nn.Cell):
     def answer(
         self,
         x_BTH: Tensor,
-        query_BTH: Tensor,
+        query_BTH: Tensor | None,
         source_BTH: Tensor,
         positions_BT: Tensor,
         mask_B1TK: Tensor,
@@ -51,7 +51,7 @@ class Block(Branches):
     def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """Self-attention: the queries come from the block's own input."""
         x_BTH, source_BTH = self.attention_norm.fork(x_BTH)
-        return self.answer(x_BTH, source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
+        return self.answer(x_BTH, None, source_BTH, positions_BT, mask_B1TK, seeds_B)
 
 
 class TopQuery(Branches):

@@ -28,7 +28,7 @@ class Block(nn.Cell):
     def construct(self, x_BTH: Tensor, positions_BT: Tensor, mask_B1TK: Tensor, seeds_B: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, H]."""
         x_BTH, source_BTH = self.attention_norm.fork(x_BTH)
-        attended_BTH = self.attention(source_BTH, source_BTH, positions_BT, mask_B1TK, seeds_B)
+        attended_BTH = self.attention(None, source_BTH, positions_BT, mask_B1TK, seeds_B)
         attended_BTH = self.attention_dropout(attended_BTH, seeds_B)
         if self.parallel:
             x_BTH, source_BTH = self.feed_forward_norm.fork(x_BTH)

@@ -82,6 +82,8 @@ KERNEL(linear) { return outputs<Matrix>(total, {params, ndims, shapes}); }
 
 KERNEL(two_linears) { return outputs<Matrix>(total, {params, ndims, shapes}); }
 
+KERNEL(three_linears) { return outputs<Matrix>(total, {params, ndims, shapes}); }
+
 KERNEL(product) { return outputs<Matrix>(total, {params, ndims, shapes}); }
 
 KERNEL(gelu_linear) { return outputs<Gelu>(total, {params, ndims, shapes}); }

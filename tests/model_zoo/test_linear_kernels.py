@@ -32,32 +32,46 @@ def largest_error(found, exact, terms):
 SIZE = st.integers(1, 150)
 
 
-@given(rows=SIZE, inputs=SIZE, first=SIZE, second=SIZE, deep=st.booleans(), seed=st.integers(0, 2**32))
+@given(
+    rows=SIZE,
+    inputs=SIZE,
+    outputs=st.lists(SIZE, min_size=2, max_size=3),
+    deep=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
 @settings(max_examples=25, deadline=None)
-def two_layers_of_any_size(rows, inputs, first, second, deep, seed):
+def layers_of_any_size(rows, inputs, outputs, deep, seed):
     rng = np.random.default_rng(seed)
     rows, inputs = rows + 700 * deep, inputs + 600 * deep  # beyond what is packed at once
-    x, dy1, dy2, w1, w2, b1, b2 = (
-        rng.normal(size=shape).astype(np.float32)
-        for shape in ((rows, inputs), (rows, first), (rows, second), (first, inputs), (second, inputs), first, second)
-    )
-    y1, y2, dx, dw1, dw2, db1, db2 = (np.full_like(like, np.nan) for like in (dy1, dy2, x, w1, w2, b1, b2))
-    call("two_linears", x, w1, w2, b1, b2, y1, y2)
-    call("linear_inputs", dy1, dy2, w1, w2, dx)
-    call("linear_weights", x, dy1, dy2, dw1, dw2, db1, db2)
-    exact = [value.astype(np.float64) for value in (x, w1, w2, b1, b2, dy1, dy2)]
-    for found, expected, terms in zip(
-        (y1, y2, dx, dw1, dw2, db1, db2), products(*exact), products(*map(np.abs, exact)), strict=True
-    ):
+
+    def drawn(*shapes):
+        return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+    (x,), dys = drawn((rows, inputs)), drawn(*((rows, size) for size in outputs))
+    weights, biases = drawn(*((size, inputs) for size in outputs)), drawn(*outputs)
+    ys, dx, dweights, dbiases = unset(dys), np.full_like(x, np.nan), unset(weights), unset(biases)
+    call("two_linears" if len(outputs) == 2 else "three_linears", x, *weights, *biases, *ys)
+    call("linear_inputs", *dys, *weights, dx)
+    call("linear_weights", x, *dys, *dweights, *dbiases)
+    exact = [[value.astype(np.float64) for value in values] for values in ([x], weights, biases, dys)]
+    sizes = [[abs(value) for value in values] for values in exact]
+    for found, expected, terms in zip((*ys, dx, *dweights, *dbiases), products(*exact), products(*sizes), strict=True):
         assert largest_error(found, expected, terms) < 5e-7
 
 
-def products(x, w1, w2, b1, b2, dy1, dy2):
-    return x @ w1.T + b1, x @ w2.T + b2, dy1 @ w1 + dy2 @ w2, dy1.T @ x, dy2.T @ x, dy1.sum(0), dy2.sum(0)
+def unset(likes):
+    return [np.full_like(like, np.nan) for like in likes]
 
 
-def test_two_layers_of_any_size_and_their_gradients_equal_float64(unit):
-    two_layers_of_any_size()
+def products(xs, weights, biases, dys):
+    (x,) = xs
+    ys = [x @ weight.T + bias for weight, bias in zip(weights, biases, strict=True)]
+    dx = sum(dy @ weight for dy, weight in zip(dys, weights, strict=True))
+    return *ys, dx, *(dy.T @ x for dy in dys), *(dy.sum(0) for dy in dys)
+
+
+def test_layers_of_any_size_and_their_gradients_equal_float64(unit):
+    layers_of_any_size()
 
 
 @pytest.mark.parametrize("inner", [45, 333])  # either factor of the weights' gradient is the larger one
