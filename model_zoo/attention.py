@@ -117,7 +117,7 @@ class Attention(nn.Cell):
     def __init__(self, config: ModelConfig, salt: int, compute: ComputeConfig):
         super().__init__()
         hidden, std = config.hidden_size, config.init_std
-        self.num_heads, self.head_size, self.hidden_size = config.num_heads, config.head_size, hidden
+        self.num_heads, self.head_size = config.num_heads, config.head_size
         self.query = Linear(hidden, hidden, std, compute)
         self.key = Linear(hidden, hidden, std, compute)
         self.value = Linear(hidden, hidden, std, compute)
