@@ -20,7 +20,7 @@ from mindspore.ops import constexpr
 from mindspore.ops.auto_generate import Muls
 
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import fused, linear
 from mindgeex.model_zoo.layers import Dropout, HashedBits, Linear, fuses
 
 MASKED_SCORE = -10000.0
@@ -126,7 +126,7 @@ class Attention(nn.Cell):
         self.folded, self.folded_dropping = (fold(config, salt, compute, training) for training in (False, True))
         self.fuses = fuses(compute)
         if self.fuses:
-            self.fused_two, self.fused_three = fused.two_linears(), fused.three_linears()
+            self.fused_two, self.fused_three = linear.two_layers(), linear.three_layers()
         self.output = Linear(hidden, hidden, std, compute)
         self.split, self.merge = ops.Transpose(), ops.Transpose()
 

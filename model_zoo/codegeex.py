@@ -11,7 +11,7 @@ from mindspore import Tensor, nn, ops
 
 from mindgeex.model_zoo.attention import Attention, DocumentMask
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import linear
 from mindgeex.model_zoo.layers import Dropout, Embedding, FeedForward, LayerNorm, fuses, residual
 
 
@@ -71,7 +71,7 @@ class TiedHead(nn.Cell):
     def __init__(self, compute: ComputeConfig):
         super().__init__()
         self.matmul = ops.MatMul(transpose_b=True)
-        self.fused_product = fused.product() if fuses(compute) else None
+        self.fused_product = linear.product() if fuses(compute) else None
 
     def construct(self, x_BTH: Tensor, weight_VH: Tensor) -> Tensor:
         """[B, T, H], [V, H] -> [B, T, V], in the type of the former."""

@@ -15,12 +15,12 @@ from mindspore.ops import constexpr
 from mindspore.ops.auto_generate import Muls
 
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import fused, library, linear
 
 
 def fuses(compute: ComputeConfig) -> bool:
     """Whether the cells use the fused kernels of a CPU; without them they compose MindSpore's operators."""
-    return compute.dtype == compute.softmax_dtype == "float32" and fused.kernels_here()
+    return compute.dtype == compute.softmax_dtype == "float32" and library.kernels_here()
 
 
 def residual(compute: ComputeConfig) -> Callable[[Tensor, Tensor], Tensor]:
@@ -44,7 +44,7 @@ class Linear(nn.Cell):
         self.add = ops.Add()
         self.fused = None
         if fuses(compute):
-            self.fused = fused.linear() if bias else fused.product()
+            self.fused = linear.layer() if bias else linear.product()
 
     def construct(self, x_BTI: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[..., in] -> [..., out]."""
@@ -66,7 +66,7 @@ class LayerNorm(nn.Cell):
         self.gamma = Parameter(initializer("ones", (size,), ms.float32), name="gamma")
         self.beta = Parameter(initializer("zeros", (size,), ms.float32), name="beta")
         self.fused = self.fused_fork = self.fused_sum = None
-        if fused.kernels_here():
+        if library.kernels_here():
             self.fused, self.fused_fork = fused.layer_norm(epsilon), fused.forked_layer_norm(epsilon)
             self.fused_sum = fused.sum_layer_norm(epsilon)
         self.norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=epsilon)
@@ -119,7 +119,7 @@ class Dropout(nn.Cell):
         self.rate = rate
         self.keeps = HashedBits(rate, salt)
         self.drop, self.scale = ops.Mul(), Muls()
-        self.fused = fused.dropout(rate, self.keeps.salt, self.keeps.threshold) if fused.kernels_here() else None
+        self.fused = fused.dropout(rate, self.keeps.salt, self.keeps.threshold) if library.kernels_here() else None
 
     def construct(self, x: Tensor, seeds_B: Tensor) -> Tensor:
         """[B, ...], and the rows' seeds, int32 -> the same shape."""
@@ -178,7 +178,7 @@ class FastGelu(nn.Cell):
     def __init__(self):
         super().__init__()
         self.scale, self.sigmoid, self.gate = Muls(), ops.Sigmoid(), ops.Mul()
-        self.fused = fused.fast_gelu() if fused.kernels_here() else None
+        self.fused = fused.fast_gelu() if library.kernels_here() else None
 
     def construct(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
@@ -222,7 +222,7 @@ class FeedForward(nn.Cell):
         self.up = Linear(config.hidden_size, config.feed_forward_size, config.init_std, compute)
         self.activation = ACTIVATION_CELLS[config.activation]()
         self.down = Linear(config.feed_forward_size, config.hidden_size, config.init_std, compute)
-        self.fused = fused.gelu_linear() if fuses(compute) and config.activation == "fast_gelu" else None
+        self.fused = linear.gelu_layer() if fuses(compute) and config.activation == "fast_gelu" else None
 
     def construct(self, x_BTH: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[B, T, H] -> [B, T, H]."""

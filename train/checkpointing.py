@@ -209,6 +209,6 @@ def restore(path: Path, state: TrainState) -> None:
 
 def _made_with() -> dict[str, str]:
     """What figures depend on: versions, and which kernels ran."""
-    from mindgeex.model_zoo.kernels import fused
+    from mindgeex.model_zoo.kernels import library
 
-    return {**versions(), "kernels": fused.name_here()}
+    return {**versions(), "kernels": library.name_here()}

@@ -4,7 +4,7 @@
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import fused, library
 
 
 class TokenLoss(nn.Cell):
@@ -15,7 +15,7 @@ class TokenLoss(nn.Cell):
         self.model = model
         self.log_softmax = ops.LogSoftmax(axis=-1)
         self.pick = ops.GatherD()
-        self.fused = fused.cross_entropy() if fused.kernels_here() else None
+        self.fused = fused.cross_entropy() if library.kernels_here() else None
 
     def construct(self, rows_BS1: Tensor, seeds_B: Tensor) -> Tensor:
         """Rows [B, S + 1] int32 and the seeds of their dropout -> nats [B, S] float32."""

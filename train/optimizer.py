@@ -18,7 +18,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import fused, library
 from mindgeex.train.optimizer_config import OptimizerConfig
 
 
@@ -38,7 +38,7 @@ class AdamW(nn.Cell):
         self.map = ops.HyperMap()
         self.fused: Any = None
         self.fused_norm: Any = None
-        if fused.kernels_here() and all(parameter.dtype == ms.float32 for parameter in self.parameters):
+        if library.kernels_here() and all(parameter.dtype == ms.float32 for parameter in self.parameters):
             self.fused = fused.adam_weight_decay(self.decayed, config.beta1, config.beta2)
             self.fused_norm = fused.global_norm()
 

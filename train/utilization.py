@@ -20,11 +20,11 @@ def measure_peak_flops(dtype: str) -> float:
     """
     from mindspore import ops
 
-    from mindgeex.model_zoo.kernels import fused
+    from mindgeex.model_zoo.kernels import library, linear
 
     operators = [ops.MatMul(transpose_b=True)]
-    if dtype == "float32" and fused.kernels_here():  # a step uses it, and it may be the quicker one
-        operators.append(fused.product())
+    if dtype == "float32" and library.kernels_here():  # a step uses it, and it may be the quicker one
+        operators.append(linear.product())
     return max(_peak(operator, dtype) for operator in operators)
 
 

@@ -76,6 +76,9 @@ struct Scratch {
   }
 };
 
+// So many blocks of float32.
+inline float* floats(Scratch& scratch, int64_t blocks) { return reinterpret_cast<float*>(scratch.hold(blocks * BLOCK * BLOCK * 4)); }
+
 // The right factor as panels, one for each block of columns: by rows of memory, whichever way they go.
 template <class B>
 void pack_right(const B& b, bool along, const Method& with, int64_t columns, int64_t depth, char* out) {
@@ -89,6 +92,18 @@ void pack_right(const B& b, bool along, const Method& with, int64_t columns, int
   });
 }
 
+// Blocks of the left factor, [row][depth], from row `top` and depth `start` on: by rows of memory, whichever way they go.
+template <class A>
+void pack_left(const A& a, bool across, const Method& with, int64_t top, int64_t height, int64_t start, int64_t deep, char* out) {
+  alignas(64) float copy[BLOCK * BLOCK];
+  for (int64_t n = 0; n < height * deep; ++n) {
+    const int64_t i = across ? n % height : n / deep, k = across ? n / height : n % deep;
+    const int64_t r = (top + i) * BLOCK, d = (start + k) * BLOCK;
+    const View view = across ? a.block(d, r, copy) : a.block(r, d, copy);
+    (across ? with.left_across : with.left_along)(view.at, view.stride, out + (i * deep + k) * with.bytes);
+  }
+}
+
 // The sums of all parts of a product, [part][row][column] in blocks.
 template <class Out>
 void add_parts(float* sums, int64_t parts, int64_t rows, int64_t columns, const Out& out) {
@@ -100,57 +115,70 @@ void add_parts(float* sums, int64_t parts, int64_t rows, int64_t columns, const 
   });
 }
 
+// A product in pieces for the threads, all in blocks.
+struct Pieces {
+  int64_t rows, columns, depth;
+  int64_t chunk;                    // of depth, that a thread packs at once
+  int64_t parts = 1, part = depth;  // a small result of many terms is summed up in parts of the depth, each where its
+                                    // terms are likely to lie: near the thread that made them
+  int64_t group, groups;            // of rows
+  int64_t cuts;                     // of the columns, where there are more threads than groups
+
+  Pieces(int64_t rows, int64_t columns, int64_t depth, int64_t most_rows, int64_t threads)
+      : rows(rows), columns(columns), depth(depth) {
+    chunk = over(depth, over(depth, DEPTH));
+    if (rows * columns <= SMALL && depth > chunk) parts = over(depth, chunk), part = chunk;
+    group = parts > 1 ? std::min(rows, most_rows) : over(rows, over(rows, threads * most_rows) * threads);
+    groups = over(rows, group);
+    cuts = std::min(columns, std::max<int64_t>(1, threads / (parts * groups)));
+  }
+  int64_t count() const { return parts * groups * cuts; }
+
+ private:
+  static int64_t over(int64_t all, int64_t one) { return (all + one - 1) / one; }
+};
+
 // out = A B. A is [rows, depth], or with `a_across` [depth, rows]; B is [depth, columns], or with `b_along` [columns,
 // depth].
 template <class A, class B, class Out>
 void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& out) {
   const int64_t rows = a_across ? a.column_blocks() : a.row_blocks();
   const int64_t depth = a_across ? a.row_blocks() : a.column_blocks();
-  const Method with = method(depth >= DEEP);
   const int64_t columns = b_along ? b.row_blocks() : b.column_blocks();
-  const int64_t threads = Pool::here().threads();
+  const Method with = method(depth >= DEEP);
+  const Pieces pieces(rows, columns, depth, with.group, Pool::here().threads());
   static thread_local Scratch whole, apart;
   char* right = whole.hold(columns * depth * with.bytes);
   pack_right(b, b_along, with, columns, depth, right);
-  const int64_t chunk = (depth + (depth + DEPTH - 1) / DEPTH - 1) / ((depth + DEPTH - 1) / DEPTH);
-  // A small result of many terms is summed up in parts, each where its terms are likely to lie: near the thread that made them.
-  const int64_t parts = rows * columns <= SMALL ? (depth + chunk - 1) / chunk : 1, part_depth = parts > 1 ? chunk : depth;
-  float* parted = parts > 1 ? reinterpret_cast<float*>(apart.hold(parts * rows * columns * BLOCK * BLOCK * 4)) : nullptr;
-  const int64_t rounds = parts > 1 ? 1 : (rows + threads * with.group - 1) / (threads * with.group);
-  const int64_t group = parts > 1 ? std::min(rows, with.group) : (rows + rounds * threads - 1) / (rounds * threads);
-  const int64_t groups = (rows + group - 1) / group;
-  const int64_t cuts = std::min(columns, std::max<int64_t>(1, threads / (parts * groups)));  // more threads than groups
-  Pool::here().share(parts * groups * cuts, [&](int64_t piece) {
-    const int64_t part = piece / (groups * cuts), top = piece / cuts % groups * group, height = std::min(group, rows - top);
-    const int64_t from = piece % cuts * columns / cuts, to = (piece % cuts + 1) * columns / cuts;
+  const bool parted = pieces.parts > 1;
+  float* parts = parted ? floats(apart, pieces.parts * rows * columns) : nullptr;
+  Pool::here().share(pieces.count(), [&](int64_t piece) {
+    const int64_t cut = piece % pieces.cuts, part = piece / (pieces.groups * pieces.cuts);
+    const int64_t top = piece / pieces.cuts % pieces.groups * pieces.group, height = std::min(pieces.group, rows - top);
+    const int64_t from = cut * columns / pieces.cuts, to = (cut + 1) * columns / pieces.cuts;
+    const int64_t begin = part * pieces.part, end = std::min(depth, begin + pieces.part);
     static thread_local Scratch packed, partial;
-    alignas(64) float copy[BLOCK * BLOCK];
-    char* left = packed.hold(group * chunk * with.bytes);
-    float* beside = reinterpret_cast<float*>(partial.hold((1 + height * (to - from)) * BLOCK * BLOCK * 4));  // most of it untouched
+    char* left = packed.hold(pieces.group * pieces.chunk * with.bytes);
+    float* beside = floats(partial, 1 + height * (to - from));  // most of it untouched
     Place sums{};  // of a block that is to be finished while the next one is multiplied
     int64_t sums_row = 0, sums_column = 0, turn = 0;
     const std::function<void(int64_t, int64_t)> finish = [&](int64_t first, int64_t last) {
       if (sums.at) out.finish(sums_row, sums_column, sums, first, last);
     };
     const Unit unit(with);
-    for (int64_t start = part * part_depth; start < std::min(depth, (part + 1) * part_depth); start += chunk) {
-      const int64_t deep = std::min(chunk, depth - start);
-      for (int64_t n = 0; n < height * deep; ++n) {  // by rows of memory
-        const int64_t i = a_across ? n % height : n / deep, k = a_across ? n / height : n % deep;
-        const int64_t r = (top + i) * BLOCK, d = (start + k) * BLOCK;
-        const View view = a_across ? a.block(d, r, copy) : a.block(r, d, copy);
-        (a_across ? with.left_across : with.left_along)(view.at, view.stride, left + (i * deep + k) * with.bytes);
-      }
+    for (int64_t start = begin; start < end; start += pieces.chunk) {
+      const int64_t deep = std::min(pieces.chunk, depth - start);
+      pack_left(a, a_across, with, top, height, start, deep, left);
       for (int64_t strip = from; strip < to; strip += STRIP)
         for (int64_t n = 0, wide = std::min(STRIP, to - strip); n < height * wide; ++n, turn = 1 - turn) {
           const int64_t i = n / wide, c = strip + n % wide;
           const int64_t row = (top + i) * BLOCK, column = c * BLOCK;
           const int64_t other = deep < depth ? (c - from) * height + i : turn;  // sums that are not yet done are kept apart
           const int64_t block = (part * rows + top + i) * columns + c;
-          const Place place = parted ? Place{parted + block * BLOCK * BLOCK, BLOCK} : out.place(row, column, beside + other * BLOCK * BLOCK);
+          const Place place = parted ? Place{parts + block * BLOCK * BLOCK, BLOCK} : out.place(row, column, beside + other * BLOCK * BLOCK);
           Meanwhile meanwhile{finish};
-          with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride,
-                        start > part * part_depth, &meanwhile);
+          with.multiply(left + i * deep * with.bytes, right + (c * depth + start) * with.bytes, deep, place.at, place.stride, start > begin,
+                        &meanwhile);
           meanwhile.until(BLOCK);
           sums = !parted && start + deep == depth ? place : Place{};
           sums_row = row, sums_column = column;
@@ -158,5 +186,5 @@ void multiply(const A& a, bool a_across, const B& b, bool b_along, const Out& ou
     }
     finish(0, BLOCK);
   });
-  if (parted) add_parts(parted, parts, rows, columns, out);
+  if (parted) add_parts(parts, pieces.parts, rows, columns, out);
 }

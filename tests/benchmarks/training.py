@@ -31,7 +31,7 @@ from mindspore import nn, ops
 from mindgeex.model_zoo.checkpoints.native import named_parameters
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig, load_model_config
 from mindgeex.model_zoo.families import build_model
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import library, linear
 from mindgeex.train.batch import BatchPlan
 from mindgeex.train.feed import Batch
 from mindgeex.train.loss import TokenLoss
@@ -79,7 +79,7 @@ def compare(config: ModelConfig, size: str, eager: bool) -> None:
         step()
         print(f"  {name}: first step after {first:.1f} s")
     peaks = {"MindSpore": our_matmuls(ops.MatMul(transpose_b=True)), "PyTorch": their_matmuls()}
-    peaks[OWN] = our_matmuls(fused.product()) if fused.kernels_here() else peaks["MindSpore"]
+    peaks[OWN] = our_matmuls(linear.product()) if library.kernels_here() else peaks["MindSpore"]
     times, rates = [], []
     for _ in range(ROUNDS):
         times.append({name: pace(step) for name, step in contenders.items()})

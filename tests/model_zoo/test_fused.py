@@ -15,10 +15,10 @@ from mindspore import nn
 from mindgeex.model_zoo.attention import MASKED_SCORE, Attention, RotaryAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
 from mindgeex.model_zoo.families import build_model
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import fused, library
 from mindgeex.model_zoo.layers import Dropout, FastGelu, HashedBits, LayerNorm, Linear, residual
 
-pytestmark = pytest.mark.skipif(not fused.kernels_here(), reason="needs a CPU with g++")
+pytestmark = pytest.mark.skipif(not library.kernels_here(), reason="needs a CPU with g++")
 SEEDS = np.array([5, -9], np.int32)
 
 
@@ -43,7 +43,7 @@ def both_ways(monkeypatch, make, *inputs):
     results = []
     for here in (True, False):
         if not here:
-            monkeypatch.setattr(fused, "kernels_here", lambda: False)
+            monkeypatch.setattr(library, "kernels_here", lambda: False)
         cell = make().set_train()
         for parameter in cell.get_parameters():
             parameter.set_data(ms.Tensor(np.random.default_rng(7).normal(size=parameter.shape).astype(np.float32)))
@@ -194,8 +194,8 @@ def call(name, *arrays):
     pointers = (ctypes.POINTER(ctypes.c_int64) * len(arrays))(*shapes)
     data = (ctypes.c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])
     ndims = (ctypes.c_int * len(arrays))(*[array.ndim for array in arrays])
-    library = ctypes.CDLL(fused._library())
-    assert getattr(library, name)(len(arrays), data, ndims, pointers, None, None, None) == 0
+    function = getattr(ctypes.CDLL(library.library_here()), name)
+    assert function(len(arrays), data, ndims, pointers, None, None, None) == 0
 
 
 def test_cross_entropy_and_its_gradient_equal_float64():
@@ -241,11 +241,11 @@ def test_a_compiler_that_fails_is_told_of_once_and_what_it_means(monkeypatch, tm
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    fused._library.cache_clear()
+    library.library_here.cache_clear()
     try:
-        assert not fused.kernels_here() and not fused.kernels_here()
+        assert not library.kernels_here() and not library.kernels_here()
     finally:
-        fused._library.cache_clear()
+        library.library_here.cache_clear()
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert "differ in rounding" in record.getMessage() and "x.cc: error: no such thing" in record.getMessage()
@@ -253,14 +253,14 @@ def test_a_compiler_that_fails_is_told_of_once_and_what_it_means(monkeypatch, tm
 
 SUMS = """
 import numpy as np, mindspore as ms
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import library
 rng = np.random.default_rng(0)
 x, dy = (ms.Tensor(rng.normal(size=(3001, size)).astype(np.float32)) for size in (96, 70))
 ms.set_context(mode=ms.GRAPH_MODE)
 class Gradients(ms.nn.Cell):
     def __init__(self):
         super().__init__()
-        self.both = fused._kernel("linear_weights", lambda x, dy: ([dy[1], x[1]], [dy[1]]), 2)
+        self.both = library.kernel("linear_weights", lambda x, dy: ([dy[1], x[1]], [dy[1]]), 2)
     def construct(self, x, dy):
         return self.both(x, dy)
 print("".join(part.asnumpy().tobytes().hex() for part in Gradients()(x, dy)))

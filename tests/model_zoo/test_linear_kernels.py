@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import library
 from tests.model_zoo.test_fused import call
 
-pytestmark = pytest.mark.skipif(not fused.kernels_here(), reason="needs a CPU with g++")
+pytestmark = pytest.mark.skipif(not library.kernels_here(), reason="needs a CPU with g++")
 
 
 @pytest.fixture(params=["matrix unit", "vectors"])
 def unit(request):
     """Both ways to multiply."""
-    use = ctypes.CDLL(fused._library()).use_matrix_unit
+    use = ctypes.CDLL(library.library_here()).use_matrix_unit
     if use(2 if request.param == "matrix unit" else 0) != (request.param == "matrix unit"):
         use(1)
         pytest.skip("this processor has no matrix unit")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
-from mindgeex.model_zoo.kernels import fused
+from mindgeex.model_zoo.kernels import library
 from mindgeex.train.optimizer import AdamW
 from mindgeex.train.optimizer_config import OptimizerConfig
 
@@ -17,8 +17,8 @@ RATE = 1e-2
 def kernels(request, monkeypatch):
     ms.set_context(mode=ms.GRAPH_MODE)
     if request.param == "composed":
-        monkeypatch.setattr(fused, "kernels_here", lambda: False)
-    elif not fused.kernels_here():
+        monkeypatch.setattr(library, "kernels_here", lambda: False)
+    elif not library.kernels_here():
         pytest.skip("needs a CPU with g++")
     return request.param
 
