@@ -32,21 +32,26 @@ class Summary:
     task_losses_before: dict[str, float] | None = None
     """Held-out nats per answer token of each task, of a fine-tuning run."""
     task_losses_after: dict[str, float] | None = None
+    evaluated: int = 0
+    """The step that the later held-out figures are of; a run that is stopped is not evaluated there."""
 
     def lines(self) -> list[str]:
         """For the end of a run, on a terminal."""
         pace = f", {self.tokens_per_s:,.0f} tokens/s" if self.tokens_per_s is not None else ""
         lines = [f"{self.steps} steps, {self.parameters:,} parameters{pace}"]
+        later = "after" if self.evaluated == self.steps else f"at step {self.evaluated}"
         if self.bits_per_byte_before is not None:
             lines.append(
                 f"held-out bits per byte: {self.bits_per_byte_before:.3f} before, "
-                f"{self.bits_per_byte_after:.3f} after; "
+                f"{self.bits_per_byte_after:.3f} {later}; "
                 f"xz -9 on the same text: {self.xz_bits_per_byte:.3f}"
             )
         if self.task_losses_before and self.task_losses_after:
             for name, before in self.task_losses_before.items():
                 after = self.task_losses_after.get(name, before)
-                lines.append(f"held-out loss of {name}: {before:.3f} before, {after:.3f} after (nats per answer token)")
+                lines.append(
+                    f"held-out loss of {name}: {before:.3f} before, {after:.3f} {later} (nats per answer token)"
+                )
         return [*lines, f"checkpoint: {self.checkpoint}"]
 
 
@@ -72,4 +77,5 @@ def summarise(run_folder: Path, data: RunData, steps: int) -> Summary:
         about.get("xz"),
         about.get("bytes", 0),
         *first_and_last("heldout_loss"),
+        max((line["step"] for line in lines if "heldout_bits_per_byte" in line or "heldout_loss" in line), default=0),
     )

@@ -346,6 +346,7 @@ def test_a_run_that_stops_before_a_step_is_logged_is_summed_up_all_the_same(corp
     summary = train(config, corpus_folder, tmp_path / "run", stop=StopRequest(0.0))
     assert (summary.steps, summary.loss, summary.tokens_per_s) == (1, None, None)
     assert summary.lines()[0].startswith("1 steps, ") and "None" not in "".join(summary.lines())
+    assert " before, " in summary.lines()[1] and " at step 0; xz -9" in summary.lines()[1]
     assert verify(summary.checkpoint).step == 1
 
 
