@@ -148,8 +148,9 @@ class Attention(nn.Cell):
         query, key, value = self.query, self.key, self.value
         pair = self.fuses and self.training and isinstance(key, Linear) and isinstance(value, Linear)
         if pair and query_BTH is None and isinstance(query, Linear):
-            weights = query.weight, key.weight, value.weight
-            return self.fused_three(source_BTH, *weights, query.bias, key.bias, value.bias)
+            return self.fused_three(
+                source_BTH, query.weight, key.weight, value.weight, query.bias, key.bias, value.bias
+            )
         q_BTH = query(source_BTH if query_BTH is None else query_BTH, seeds_B)
         if pair:
             k_BTH, v_BTH = self.fused_two(source_BTH, key.weight, value.weight, key.bias, value.bias)

@@ -49,8 +49,9 @@ class Linear(nn.Cell):
     def construct(self, x_BTI: Tensor, seeds_B: Tensor | None = None) -> Tensor:
         """[..., in] -> [..., out]."""
         if self.fused is not None and self.training:  # decoding has few rows, for which it is not made
-            given = () if self.bias is None else (self.bias,)
-            return self.fused(x_BTI.astype(self.dtype), self.weight, *given)
+            if self.bias is None:  # a call with *arguments would leave the cell's scope, by which recompute goes
+                return self.fused(x_BTI.astype(self.dtype), self.weight)
+            return self.fused(x_BTI.astype(self.dtype), self.weight, self.bias)
         x_NI = x_BTI.astype(self.dtype).reshape(-1, self.in_size)
         y_NO = self.matmul(x_NI, self.weight.astype(self.dtype))
         if self.bias is not None:

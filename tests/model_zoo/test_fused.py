@@ -14,7 +14,6 @@ from mindspore import nn
 
 from mindgeex.model_zoo.attention import MASKED_SCORE, Attention, RotaryAttention
 from mindgeex.model_zoo.config import ComputeConfig, ModelConfig
-from mindgeex.model_zoo.families import build_model
 from mindgeex.model_zoo.kernels import fused, library
 from mindgeex.model_zoo.layers import Dropout, FastGelu, HashedBits, LayerNorm, Linear, residual
 
@@ -279,21 +278,3 @@ def test_results_do_not_depend_on_the_number_of_threads(tmp_path):
         outputs.append(process.stdout.strip().splitlines()[-1])
     assert len(outputs[0]) == 8 * 97 * 70
     assert outputs[0] == outputs[1]
-
-
-@pytest.mark.parametrize("family", ["codegeex", "gpt_neox"])
-def test_recomputed_blocks_give_the_same_numbers_bit_for_bit_with_dropout(family):
-    ms.set_context(mode=ms.GRAPH_MODE)
-    config = ModelConfig(family, 3, 32, 2, 48, 16, 64, eod_id=0, dropout_rate=0.2)
-    ids = ms.Tensor(np.random.default_rng(0).integers(0, 48, (2, 16)).astype(np.int32))
-    results = []
-    for recompute in (False, True):
-        model = build_model(config, ComputeConfig(recompute=recompute)).set_train()
-        for parameter in model.get_parameters():
-            parameter.set_data(ms.Tensor(0.3 * normal(*parameter.shape)))
-
-        loss = Weighted(model, (2, 16, 48)).set_train()
-        out = ms.value_and_grad(loss, None, tuple(model.get_parameters()))(ids, ms.Tensor(SEEDS))
-        results.append([value.asnumpy() for value in flat(out)])
-    for plain, again in zip(*results, strict=True):
-        assert np.array_equal(plain, again)
