@@ -6,6 +6,7 @@ Covers: products in float32, float16 and bfloat16 (no CPU kernels) over float32 
 # Shapes: B batch, S sequence, T queries (S, or 1 when decoding), H hidden, F feed-forward width, N = B*T
 import math
 from collections.abc import Callable
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -42,7 +43,7 @@ class Linear(nn.Cell):
         self.bias = Parameter(initializer("zeros", (out_size,), ms.float32), name="bias") if bias else None
         self.matmul = ops.MatMul(transpose_b=True)
         self.add = ops.Add()
-        self.fused = None
+        self.fused: Any = None
         if fuses(compute):
             self.fused = linear.layer() if bias else linear.product()
 
